@@ -1,0 +1,167 @@
+use std::time::UNIX_EPOCH;
+
+use bytes::Bytes;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::value::RawValue;
+
+use super::error::EventError;
+
+/// Longest id, type or account that is accepted, in bytes. Stripe states 255 characters for ids.
+pub const ID_BYTES_MAX: usize = 255;
+
+/// Last second of the year 9999, the end of what SQL's timestamps and RFC 3339 both can say.
+const CREATED_MAX: u64 = 253_402_300_799;
+
+/// The two forms in which Stripe sends events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// Carries the object as it was when the event was made (`object: "event"`).
+    Snapshot,
+    /// Names the object, which is to be fetched (`object: "v2.core.event"`).
+    Thin,
+}
+
+/// What a thin event is about.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[non_exhaustive]
+pub struct RelatedObject {
+    /// The object's id.
+    pub id: String,
+    /// The object's type, such as `checkout.session`.
+    #[serde(rename = "type")]
+    pub object_type: String,
+    /// The path to fetch it from, such as `/v1/checkout/sessions/cs_123`.
+    pub url: Option<String>,
+}
+
+#[derive(Clone)]
+pub(super) struct Envelope {
+    pub(super) id: String,
+    pub(super) event_type: String,
+    pub(super) kind: EventKind,
+    pub(super) api_version: Option<String>,
+    /// Unix seconds, at most [`CREATED_MAX`].
+    pub(super) created: Option<u64>,
+    pub(super) livemode: Option<bool>,
+    pub(super) account: Option<String>,
+    pub(super) context: Option<String>,
+    pub(super) snapshot_event: Option<String>,
+    pub(super) related_object: Option<RelatedObject>,
+    /// A view into the event's bytes.
+    pub(super) data: Option<Bytes>,
+}
+
+/// The fields that are looked at, each as the JSON that stands there; `null` counts as absent.
+#[derive(Deserialize)]
+struct RawEnvelope<'a> {
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    object: Option<&'a RawValue>,
+    #[serde(rename = "type")]
+    event_type: Option<&'a RawValue>,
+    api_version: Option<&'a RawValue>,
+    created: Option<&'a RawValue>,
+    livemode: Option<&'a RawValue>,
+    account: Option<&'a RawValue>,
+    context: Option<&'a RawValue>,
+    snapshot_event: Option<&'a RawValue>,
+    related_object: Option<&'a RawValue>,
+    data: Option<&'a RawValue>,
+    /// EventBridge.
+    detail: Option<&'a RawValue>,
+    /// Event Grid, which speaks CloudEvents.
+    specversion: Option<&'a RawValue>,
+}
+
+impl Envelope {
+    pub(super) fn parse(bytes: &Bytes) -> Result<Self, EventError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| EventError::NotUtf8)?;
+        // Serde would take the elements of an array for the fields in their order.
+        if !text.trim_ascii_start().starts_with('{') {
+            return Err(not_an_object(text));
+        }
+        let raw: RawEnvelope<'_> =
+            serde_json::from_str(text).map_err(|error| EventError::of_json(&error))?;
+        let kind = kind(&raw)?;
+        let thin = kind == EventKind::Thin;
+        Ok(Self {
+            id: required(raw.id, "id")?,
+            event_type: required(raw.event_type, "type")?,
+            kind,
+            api_version: lenient(raw.api_version),
+            created: created(raw.created),
+            livemode: strict(raw.livemode, "livemode")?,
+            account: identifier(raw.account, "account")?,
+            context: identifier(raw.context, "context")?,
+            snapshot_event: match thin {
+                true => identifier(raw.snapshot_event, "snapshot_event")?,
+                false => None,
+            },
+            related_object: lenient(raw.related_object),
+            data: raw.data.map(|data| bytes.slice_ref(data.get().as_bytes())),
+        })
+    }
+}
+
+fn not_an_object(text: &str) -> EventError {
+    match serde_json::from_str::<&RawValue>(text) {
+        Ok(_) => EventError::NotAnObject,
+        Err(error) => EventError::of_json(&error),
+    }
+}
+
+fn kind(raw: &RawEnvelope<'_>) -> Result<EventKind, EventError> {
+    if raw.object.is_none() && (raw.detail.is_some() || raw.specversion.is_some()) {
+        return Err(EventError::CloudEnvelope);
+    }
+    match required(raw.object, "object")?.as_str() {
+        "event" => Ok(EventKind::Snapshot),
+        "v2.core.event" => Ok(EventKind::Thin),
+        _ => Err(EventError::NotAnEvent),
+    }
+}
+
+fn required(raw: Option<&RawValue>, field: &'static str) -> Result<String, EventError> {
+    identifier(raw, field)?.ok_or(EventError::Field { field })
+}
+
+/// A string that can be a key: not empty, bounded, and free of control characters (Postgres' `text`
+/// cannot hold a NUL, and a line break would forge log lines).
+fn identifier(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, EventError> {
+    let value: Option<String> = strict(raw, field)?;
+    match value {
+        Some(value)
+            if value.is_empty()
+                || value.len() > ID_BYTES_MAX
+                || value.chars().any(char::is_control) =>
+        {
+            Err(EventError::Field { field })
+        }
+        value => Ok(value),
+    }
+}
+
+fn strict<T: DeserializeOwned>(
+    raw: Option<&RawValue>,
+    field: &'static str,
+) -> Result<Option<T>, EventError> {
+    raw.map(|raw| serde_json::from_str(raw.get()))
+        .transpose()
+        .map_err(|_| EventError::Field { field })
+}
+
+fn lenient<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
+    serde_json::from_str(raw?.get()).ok()
+}
+
+/// Unix seconds of a snapshot event, or the RFC 3339 text of a thin one.
+fn created(raw: Option<&RawValue>) -> Option<u64> {
+    let seconds = lenient(raw).or_else(|| {
+        let text: String = lenient(raw)?;
+        let at = humantime::parse_rfc3339(&text).ok()?;
+        at.duration_since(UNIX_EPOCH)
+            .ok()
+            .map(|since| since.as_secs())
+    });
+    seconds.filter(|seconds| *seconds <= CREATED_MAX)
+}

@@ -1,0 +1,102 @@
+use serde_json::error::Category;
+
+/// Why the bytes of a body are not an event. Holds nothing of the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// The bytes are not UTF-8.
+    #[error("the body is not UTF-8")]
+    NotUtf8,
+    /// The bytes are not JSON: not well-formed, something behind the end, or nested too deeply.
+    #[error("the body is not JSON (line {line}, column {column})")]
+    NotJson {
+        /// Line of the first fault, from 1.
+        line: usize,
+        /// Column of the first fault, from 1.
+        column: usize,
+    },
+    /// The JSON is not an object.
+    #[error("the body is JSON, but not an object")]
+    NotAnObject,
+    /// A key of the envelope stands there twice, so that two readers could read two events.
+    #[error("the body has a key of the envelope twice (line {line}, column {column})")]
+    RepeatedKey {
+        /// Line of the second one, from 1.
+        line: usize,
+        /// Column of the second one, from 1.
+        column: usize,
+    },
+    /// A field is missing or does not have the form that the [module](crate::event) states.
+    #[error("the body is not an event: its {field} is missing or has another form")]
+    Field {
+        /// The field's name.
+        field: &'static str,
+    },
+    /// `object` is neither `event` nor `v2.core.event`.
+    #[error("the body is a Stripe object, but not an event")]
+    NotAnEvent,
+    /// An event inside the envelope of Amazon EventBridge or Azure Event Grid.
+    ///
+    /// Those are delivered without a signature of Stripe's and are not webhooks.
+    #[error(
+        "the body is the envelope of a cloud's event bus: point a webhook endpoint here instead"
+    )]
+    CloudEnvelope,
+}
+
+impl EventError {
+    /// The name of the fault, for logs and counters.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not_utf8",
+            Self::NotJson { .. } => "not_json",
+            Self::NotAnObject => "not_an_object",
+            Self::RepeatedKey { .. } => "repeated_key",
+            Self::Field { .. } => "field",
+            Self::NotAnEvent => "not_an_event",
+            Self::CloudEnvelope => "cloud_envelope",
+        }
+    }
+
+    pub(super) fn of_json(error: &serde_json::Error) -> Self {
+        let (line, column) = (error.line(), error.column());
+        match error.classify() {
+            // The envelope takes any value for any key, so the only complaint about well-formed
+            // JSON is a key that stands there twice.
+            Category::Data => Self::RepeatedKey { line, column },
+            _ => Self::NotJson { line, column },
+        }
+    }
+}
+
+/// Why `data.object` could not be read into the type that a handler asked for.
+///
+/// It does not carry the deserializer's error, whose text quotes values of the payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ObjectError {
+    /// The event carries no object. Thin events never do: fetch it from
+    /// [`related_object`](crate::Event::related_object).
+    #[error("the event carries no object")]
+    Absent,
+    /// The object does not have the shape that was asked for.
+    #[error(
+        "the event's object has another shape than asked for (data, line {line}, column {column})"
+    )]
+    Misfit {
+        /// Line within the bytes of `data`, from 1.
+        line: usize,
+        /// Column within the bytes of `data`, from 1.
+        column: usize,
+    },
+}
+
+impl ObjectError {
+    pub(super) fn misfit(error: &serde_json::Error) -> Self {
+        Self::Misfit {
+            line: error.line(),
+            column: error.column(),
+        }
+    }
+}

@@ -1,0 +1,179 @@
+use std::{fmt, ops::Deref, sync::Arc, time::SystemTime};
+
+use axum_core::{
+    RequestExt,
+    extract::{FromRequest, Request},
+};
+use bytes::Bytes;
+use http::{HeaderMap, request::Parts};
+
+use super::{body, provide::ProvideVerifier, rejection::StripeEventRejection};
+use crate::{
+    clock,
+    event::{Event, EventError},
+    signature::{HEADER_NAME, HeaderFault, VerifiedPayload, Verifier, VerifyError},
+};
+
+/// An event that Stripe has signed: the proof that G1 asks for.
+///
+/// Nobody but this crate's verification makes one. It derefs to [`Event`]; cloning it is cheap.
+///
+/// Alone, as the last extractor of a handler, it buffers the body, verifies it with the state's
+/// [`ProvideVerifier`] and parses the envelope, in this order.
+///
+/// A request is rejected (see [`StripeEventRejection`]) if
+///
+/// - the state has no verifier for it: 404,
+/// - the body is larger than the service's `DefaultBodyLimit`: 413,
+/// - the signature is missing, malformed, wrong, too old or from the future: 400,
+/// - the verified body is not an event: 400.
+///
+/// ```
+/// use axum::{Router, routing::post};
+/// use axum_stripe_webhook::{SigningSecret, VerifiedStripeEvent, Verifier};
+///
+/// async fn webhook(event: VerifiedStripeEvent) {
+///     println!("{} {}", event.id(), event.event_type());
+/// }
+///
+/// let verifier = Verifier::new(SigningSecret::new("whsec_example")?);
+/// let app: Router = Router::new().route("/webhooks/stripe", post(webhook)).with_state(verifier);
+/// # Ok::<(), axum_stripe_webhook::SecretError>(())
+/// ```
+///
+/// There is no event without verification, so it is never optional:
+///
+/// ```compile_fail,E0277
+/// # use axum::{Router, routing::post};
+/// # use axum_stripe_webhook::{VerifiedStripeEvent, Verifier};
+/// async fn webhook(event: Option<VerifiedStripeEvent>) {}
+///
+/// let app: Router<Verifier> = Router::new().route("/webhooks/stripe", post(webhook));
+/// ```
+///
+/// and a state that provides no verifier is refused by the compiler:
+///
+/// ```compile_fail,E0277
+/// # use axum::{Router, routing::post};
+/// # use axum_stripe_webhook::VerifiedStripeEvent;
+/// async fn webhook(event: VerifiedStripeEvent) {}
+///
+/// let app: Router<()> = Router::new().route("/webhooks/stripe", post(webhook));
+/// ```
+#[derive(Clone)]
+pub struct VerifiedStripeEvent(Arc<Verified>);
+
+struct Verified {
+    event: Event,
+    signed_at: u64,
+    secret_name: Option<Arc<str>>,
+}
+
+impl VerifiedStripeEvent {
+    /// Parses the envelope of a payload that a [`Verifier`] has accepted.
+    ///
+    /// # Errors
+    ///
+    /// When the payload is not an event.
+    #[expect(clippy::needless_pass_by_value, reason = "the proof is used up")]
+    pub fn parse(payload: VerifiedPayload) -> Result<Self, EventError> {
+        Ok(Self(Arc::new(Verified {
+            event: Event::parse(payload.bytes().clone())?,
+            signed_at: payload.signed_at(),
+            secret_name: payload.secret_name().map(Arc::from),
+        })))
+    }
+
+    /// When this attempt of the delivery was signed, in Unix seconds.
+    #[must_use]
+    pub fn signed_at(&self) -> u64 {
+        self.0.signed_at
+    }
+
+    /// The name of the secret that matched, if it was given one.
+    #[must_use]
+    pub fn secret_name(&self) -> Option<&str> {
+        self.0.secret_name.as_deref()
+    }
+
+    /// Reads, verifies and parses a request's body; gives back the request's parts beside it.
+    pub(crate) async fn receive<P>(
+        request: Request,
+        provider: &P,
+    ) -> Result<(Parts, Self), StripeEventRejection>
+    where
+        P: ProvideVerifier + ?Sized,
+    {
+        // `DefaultBodyLimit` travels in the extensions, so the limit is put on while they are there.
+        let (parts, body) = request.with_limited_body().into_parts();
+        let verifier = provider
+            .provide_verifier(&parts)
+            .ok_or(StripeEventRejection::UnknownEndpoint)?;
+        let bytes = body::read(body).await?;
+        let payload = signature_header(&parts.headers)
+            .and_then(|header| verifier.verify(bytes, header, clock::now()))
+            .map_err(StripeEventRejection::NotVerified)?;
+        let event = Self::parse(payload).map_err(StripeEventRejection::NotAnEvent)?;
+        Ok((parts, event))
+    }
+}
+
+impl Verifier {
+    /// Verifies a body and parses its envelope: what the extractor does, outside axum.
+    ///
+    /// # Errors
+    ///
+    /// [`StripeEventRejection::NotVerified`] or [`StripeEventRejection::NotAnEvent`].
+    pub fn verify_and_parse(
+        &self,
+        body: Bytes,
+        header: &[u8],
+        now: SystemTime,
+    ) -> Result<VerifiedStripeEvent, StripeEventRejection> {
+        let payload = self
+            .verify(body, header, now)
+            .map_err(StripeEventRejection::NotVerified)?;
+        VerifiedStripeEvent::parse(payload).map_err(StripeEventRejection::NotAnEvent)
+    }
+}
+
+impl<S> FromRequest<S> for VerifiedStripeEvent
+where
+    S: ProvideVerifier + Send + Sync,
+{
+    type Rejection = StripeEventRejection;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        let (_, event) = Self::receive(request, state).await?;
+        Ok(event)
+    }
+}
+
+impl Deref for VerifiedStripeEvent {
+    type Target = Event;
+
+    fn deref(&self) -> &Event {
+        &self.0.event
+    }
+}
+
+impl fmt::Debug for VerifiedStripeEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedStripeEvent")
+            .field("event", &self.0.event)
+            .field("signed_at", &self.0.signed_at)
+            .field("secret_name", &self.0.secret_name)
+            .finish()
+    }
+}
+
+/// The value of the one header line; of several, none can be trusted to be the one that an
+/// intermediary looked at.
+fn signature_header(headers: &HeaderMap) -> Result<&[u8], VerifyError> {
+    let mut lines = headers.get_all(HEADER_NAME).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => Err(VerifyError::MissingHeader),
+        (Some(line), None) => Ok(line.as_bytes()),
+        (Some(_), Some(_)) => Err(VerifyError::MalformedHeader(HeaderFault::SeveralLines)),
+    }
+}

@@ -1,0 +1,11 @@
+//! Extractors for handlers, and what they answer when they refuse.
+
+mod body;
+mod event;
+mod provide;
+mod rejection;
+
+pub use body::BODY_BYTES_CEILING;
+pub use event::VerifiedStripeEvent;
+pub use provide::ProvideVerifier;
+pub use rejection::StripeEventRejection;

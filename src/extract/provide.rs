@@ -1,0 +1,55 @@
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use crate::signature::Verifier;
+
+/// Where [`VerifiedStripeEvent`](crate::VerifiedStripeEvent) gets the verifier from.
+///
+/// Implement it for the router's state. [`Verifier`] itself, `Arc<T>` and `&T` have it already.
+///
+/// ```
+/// use axum_stripe_webhook::{ProvideVerifier, Verifier};
+/// use http::request::Parts;
+///
+/// #[derive(Clone)]
+/// struct AppState {
+///     verifier: Verifier,
+/// }
+///
+/// impl ProvideVerifier for AppState {
+///     fn provide_verifier(&self, _parts: &Parts) -> Option<Verifier> {
+///         Some(self.verifier.clone())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` provides no `Verifier`",
+    label = "this state cannot verify Stripe's signatures",
+    note = "implement `axum_stripe_webhook::ProvideVerifier` for the router's state"
+)]
+pub trait ProvideVerifier {
+    /// Gives the verifier for a request; cloning one is cheap.
+    ///
+    /// The request may be looked at, for a tenant in its path say, but nothing of it is verified
+    /// yet. `None` means that there is no such endpoint: the answer is 404.
+    fn provide_verifier(&self, parts: &Parts) -> Option<Verifier>;
+}
+
+impl ProvideVerifier for Verifier {
+    fn provide_verifier(&self, _parts: &Parts) -> Option<Verifier> {
+        Some(self.clone())
+    }
+}
+
+impl<P: ProvideVerifier + ?Sized> ProvideVerifier for Arc<P> {
+    fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
+        P::provide_verifier(self, parts)
+    }
+}
+
+impl<P: ProvideVerifier + ?Sized> ProvideVerifier for &P {
+    fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
+        P::provide_verifier(self, parts)
+    }
+}

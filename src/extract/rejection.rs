@@ -1,0 +1,98 @@
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use crate::{
+    event::{EventError, ObjectError},
+    signature::VerifyError,
+    telemetry,
+};
+
+/// Why a delivery was refused before any handler ran.
+///
+/// | variant | status |
+/// |---|---|
+/// | `UnknownEndpoint` | 404 |
+/// | `BodyTooLarge` | 413 |
+/// | `BodyTooSlow` | 408 |
+/// | `BodyUnreadable` | 400 |
+/// | `NotVerified` | 400 |
+/// | `NotAnEvent` | 400 |
+///
+/// The answer's body is one fixed line and tells the sender nothing of the reason; the reason goes
+/// to the log, at `debug`, because a sender can cause it at will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StripeEventRejection {
+    /// [`ProvideVerifier`](crate::ProvideVerifier) has no verifier for this request.
+    #[error("there is no webhook endpoint for this request")]
+    UnknownEndpoint,
+    /// The body is larger than the service's `DefaultBodyLimit`: raise it if Stripe sent this.
+    #[error("the body is larger than the body limit")]
+    BodyTooLarge,
+    /// The body did not arrive within the layer's time for it.
+    #[error("the body took too long to arrive")]
+    BodyTooSlow,
+    /// The connection broke, or an earlier extractor or layer has taken the body.
+    #[error("the body could not be read")]
+    BodyUnreadable,
+    /// The signature was not accepted.
+    #[error("the delivery was not verified")]
+    NotVerified(#[source] VerifyError),
+    /// Stripe signed it, but it is not an event.
+    #[error("the verified body is not an event")]
+    NotAnEvent(#[source] EventError),
+}
+
+impl StripeEventRejection {
+    /// The status of the answer; the reason for each stands beside it.
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownEndpoint => StatusCode::NOT_FOUND, // nobody is at home under this path
+            Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE, // retried: raise the limit
+            Self::BodyTooSlow => StatusCode::REQUEST_TIMEOUT, // retried, hopefully faster
+            Self::BodyUnreadable => StatusCode::BAD_REQUEST, // the sender is gone anyway
+            Self::NotVerified(_) => StatusCode::BAD_REQUEST, // not from Stripe, as far as one can tell
+            Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,  // a retry fails for the same reason
+        }
+    }
+
+    /// The name of the reason, for logs and counters: for a signature that was not accepted, that
+    /// of the rule.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownEndpoint => "unknown_endpoint",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTooSlow => "body_too_slow",
+            Self::BodyUnreadable => "body_unreadable",
+            Self::NotVerified(error) => error.code(),
+            Self::NotAnEvent(error) => error.code(),
+        }
+    }
+
+    fn text(&self) -> &'static str {
+        match self {
+            Self::UnknownEndpoint => "no such webhook endpoint\n",
+            Self::BodyTooLarge => "body too large\n",
+            Self::BodyTooSlow => "body too slow\n",
+            Self::BodyUnreadable => "body unreadable\n",
+            Self::NotVerified(_) => "not verified\n",
+            Self::NotAnEvent(_) => "not an event\n",
+        }
+    }
+}
+
+impl IntoResponse for StripeEventRejection {
+    fn into_response(self) -> Response {
+        telemetry::refused(&self);
+        (self.status(), self.text()).into_response()
+    }
+}
+
+impl IntoResponse for ObjectError {
+    fn into_response(self) -> Response {
+        telemetry::object_misfit(&self);
+        (StatusCode::UNPROCESSABLE_ENTITY, "unexpected object\n").into_response()
+    }
+}

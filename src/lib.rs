@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+mod clock;
+pub mod event;
+mod extract;
+pub mod signature;
+mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use event::{Event, EventError, EventKind, ObjectError, RelatedObject};
+pub use extract::{BODY_BYTES_CEILING, ProvideVerifier, StripeEventRejection, VerifiedStripeEvent};
+pub use signature::{SecretError, SigningSecret, VerifiedPayload, Verifier, VerifyError};

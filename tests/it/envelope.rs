@@ -1,0 +1,195 @@
+//! What is an event, and what is not.
+
+use axum_stripe_webhook::{Event, EventError, EventKind, ObjectError};
+use serde::Deserialize;
+
+fn parse(body: &str) -> Result<Event, EventError> {
+    Event::parse(body.to_owned().into())
+}
+
+#[derive(Debug, Deserialize)]
+#[expect(dead_code, reason = "only its shape matters")]
+struct Session {
+    id: String,
+    amount_total: u64,
+}
+
+#[test]
+fn a_snapshot_event_shows_its_envelope_and_its_object() {
+    let body = r#"{"id": "evt_1", "object": "event", "type": "checkout.session.completed",
+        "api_version": "2026-10-28.endive", "created": 1767225600, "livemode": true,
+        "account": "acct_1", "pending_webhooks": 1, "request": {"id": null},
+        "data": {"object": {"id": "cs_1", "amount_total": 4200, "new": [1]},
+                 "previous_attributes": {"id": 7}}}"#;
+    let event = parse(body).unwrap();
+    assert_eq!(event.kind(), EventKind::Snapshot);
+    assert_eq!(event.id(), "evt_1");
+    assert_eq!(event.deduplication_id(), "evt_1");
+    assert_eq!(event.event_type(), "checkout.session.completed");
+    assert_eq!(event.api_version(), Some("2026-10-28.endive"));
+    assert_eq!(event.livemode(), Some(true));
+    assert_eq!(event.account(), Some("acct_1"));
+    assert_eq!(event.object::<Session>().unwrap().amount_total, 4200);
+    assert_eq!(event.bytes(), body);
+}
+
+#[test]
+fn a_thin_event_names_its_object_and_shares_the_id_of_its_twin() {
+    let event = parse(
+        r#"{"id": "evt_thin", "object": "v2.core.event", "type": "v1.checkout.session.completed",
+            "created": "2026-01-01T00:00:00.123Z", "livemode": false, "context": "acct_1",
+            "snapshot_event": "evt_snapshot",
+            "related_object": {"id": "cs_1", "type": "checkout.session",
+                               "url": "/v1/checkout/sessions/cs_1"}}"#,
+    )
+    .unwrap();
+    assert_eq!(event.kind(), EventKind::Thin);
+    assert_eq!(event.deduplication_id(), "evt_snapshot");
+    assert_eq!(event.context(), Some("acct_1"));
+    assert_eq!(event.related_object().unwrap().id, "cs_1");
+    let since = event
+        .created()
+        .unwrap()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    assert_eq!(since.as_secs(), 1_767_225_600);
+    assert_eq!(event.object::<Session>().unwrap_err(), ObjectError::Absent);
+}
+
+#[test]
+fn a_snapshot_event_cannot_borrow_the_id_of_another() {
+    let event =
+        parse(r#"{"id": "evt_1", "object": "event", "type": "a", "snapshot_event": "evt_2"}"#);
+    assert_eq!(event.unwrap().deduplication_id(), "evt_1");
+}
+
+#[test]
+fn what_only_informs_may_have_any_form() {
+    let event = parse(
+        r#"{"id": "evt_1", "object": "event", "type": "a.type.to.come", "created": 1e400,
+            "api_version": 7, "request": "req_1", "related_object": [], "data": []}"#,
+    )
+    .unwrap();
+    assert_eq!(event.created(), None);
+    assert_eq!(event.api_version(), None);
+    assert!(event.object::<Session>().is_err());
+}
+
+#[test]
+fn everything_else_is_refused_with_its_own_error() {
+    let field = |field| EventError::Field { field };
+    let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    for (body, error) in [
+        (r#"{"object": "event", "type": "a"}"#, field("id")),
+        (r#"{"id": 7, "object": "event", "type": "a"}"#, field("id")),
+        (r#"{"id": "", "object": "event", "type": "a"}"#, field("id")),
+        (
+            r#"{"id": "a\u0000b", "object": "event", "type": "a"}"#,
+            field("id"),
+        ),
+        (
+            r#"{"id": "\ud802", "object": "event", "type": "a"}"#,
+            field("id"),
+        ),
+        (r#"{"id": "evt_1", "object": "event"}"#, field("type")),
+        (
+            r#"{"id": "evt_1", "object": "event", "type": null}"#,
+            field("type"),
+        ),
+        (r#"{"id": "evt_1", "type": "a"}"#, field("object")),
+        (
+            r#"{"id": "evt_1", "object": "event", "type": "a", "livemode": "no"}"#,
+            field("livemode"),
+        ),
+        (
+            r#"{"id": "evt_1", "object": "event", "type": "a", "account": 7}"#,
+            field("account"),
+        ),
+        (
+            r#"{"id": "cs_1", "object": "checkout.session", "type": "a"}"#,
+            EventError::NotAnEvent,
+        ),
+        (r#"["evt_1", "event", "a"]"#, EventError::NotAnObject),
+        ("null", EventError::NotAnObject),
+        (
+            r#"{"detail-type": "a", "detail": {"id": "evt_1"}}"#,
+            EventError::CloudEnvelope,
+        ),
+        (
+            r#"{"specversion": "1.0", "type": "a"}"#,
+            EventError::CloudEnvelope,
+        ),
+        (nested.as_str(), EventError::NotAnObject),
+    ] {
+        assert_eq!(
+            parse(body).unwrap_err(),
+            error,
+            "{}",
+            &body[..body.len().min(80)]
+        );
+    }
+    let long = format!(
+        r#"{{"id": "{}", "object": "event", "type": "a"}}"#,
+        "x".repeat(256)
+    );
+    assert_eq!(parse(&long).unwrap_err(), field("id"));
+}
+
+#[test]
+fn what_is_not_json_or_not_utf8_is_refused_without_a_panic() {
+    for body in [
+        "",
+        " ",
+        "{",
+        "{}x",
+        "\u{feff}{}",
+        "NaN",
+        r#"{"id": NaN}"#,
+        "this is text",
+    ] {
+        assert!(
+            matches!(
+                parse(body),
+                Err(EventError::NotJson { .. }
+                    | EventError::NotAnObject
+                    | EventError::Field { .. })
+            ),
+            "{body:?}"
+        );
+    }
+    let bytes = &b"{\"id\": \"evt_\xff\", \"object\": \"event\", \"type\": \"a\"}"[..];
+    assert_eq!(Event::parse(bytes.into()).unwrap_err(), EventError::NotUtf8);
+}
+
+#[test]
+fn a_key_that_stands_twice_is_refused() {
+    let twice = r#"{"id": "evt_1", "id": "evt_2", "object": "event", "type": "a"}"#;
+    assert!(matches!(parse(twice), Err(EventError::RepeatedKey { .. })));
+}
+
+#[test]
+fn deep_nesting_in_the_object_is_an_error_of_the_object_alone() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let body = format!(
+        r#"{{"id": "evt_1", "object": "event", "type": "a", "data": {{"object": {deep}}}}}"#
+    );
+    let event = parse(&body).unwrap();
+    assert!(matches!(
+        event.object::<serde_json::Value>(),
+        Err(ObjectError::Misfit { .. })
+    ));
+}
+
+#[test]
+fn neither_debug_nor_errors_show_the_payload() {
+    let body = r#"{"id": "evt_1", "object": "event", "type": "a",
+        "data": {"object": {"id": "jenny@example.com", "amount_total": "marker"}}}"#;
+    let event = parse(body).unwrap();
+    let error = event.object::<Session>().unwrap_err();
+    for shown in [format!("{event:?}"), format!("{error:?} {error}")] {
+        assert!(
+            !shown.contains("marker") && !shown.contains("jenny"),
+            "{shown}"
+        );
+    }
+}

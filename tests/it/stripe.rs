@@ -1,0 +1,103 @@
+//! What Stripe would send.
+
+use std::time::{Duration, SystemTime};
+
+use axum::{body::Body, http::Request};
+use axum_stripe_webhook::{SigningSecret, Verifier, testing::sign_test_payload};
+
+pub(crate) const SECRET: &str = "whsec_of_the_tests";
+
+pub(crate) fn verifier() -> Verifier {
+    Verifier::new(SigningSecret::new(SECRET).unwrap())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "deliveries are signed with the time of day"
+)]
+pub(crate) fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// A snapshot event with this id.
+pub(crate) fn event(id: &str) -> String {
+    event_of_type(id, "checkout.session.completed")
+}
+
+pub(crate) fn event_of_type(id: &str, event_type: &str) -> String {
+    format!(
+        r#"{{
+  "id": "{id}",
+  "object": "event",
+  "api_version": "2026-10-28.endive",
+  "created": 1767225600,
+  "livemode": false,
+  "type": "{event_type}",
+  "data": {{
+    "object": {{
+      "id": "cs_test_1",
+      "object": "checkout.session",
+      "amount_total": 4200
+    }}
+  }}
+}}"#
+    )
+}
+
+/// A delivery of a body with this `Stripe-Signature`.
+pub(crate) fn delivery_with(body: impl Into<Body>, header: &str) -> Request<Body> {
+    Request::post("/webhooks/stripe")
+        .header("stripe-signature", header)
+        .body(body.into())
+        .unwrap()
+}
+
+/// A genuine delivery of a body, signed now.
+pub(crate) fn delivery(body: &str) -> Request<Body> {
+    delivery_with(body.to_owned(), &sign_test_payload(body, SECRET, now()))
+}
+
+/// Deliveries that must be refused, each with what is wrong with it.
+pub(crate) fn forgeries(body: &str) -> Vec<(&'static str, Request<Body>)> {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let signed = |at| sign_test_payload(body, SECRET, at);
+    let genuine = signed(now());
+    let unsigned = Request::post("/webhooks/stripe")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    let mut twice = delivery(body);
+    twice
+        .headers_mut()
+        .append("stripe-signature", genuine.parse().unwrap());
+    let mut not_ascii = delivery(body);
+    let bytes = axum::http::HeaderValue::from_bytes(b"t=1,v1=\xff\xfe").unwrap();
+    not_ascii.headers_mut().insert("stripe-signature", bytes);
+    let tampered = body.replace("4200", "1");
+    assert_ne!(tampered, body);
+    vec![
+        ("unsigned", unsigned),
+        ("blank header", delivery_with(body.to_owned(), " ")),
+        ("wrong secret", {
+            let header = sign_test_payload(body, "whsec_of_somebody_else", now());
+            delivery_with(body.to_owned(), &header)
+        }),
+        ("empty key", {
+            delivery_with(body.to_owned(), &sign_test_payload(body, "", now()))
+        }),
+        (
+            "stale",
+            delivery_with(body.to_owned(), &signed(now() - minutes(6))),
+        ),
+        (
+            "future",
+            delivery_with(body.to_owned(), &signed(now() + minutes(6))),
+        ),
+        ("tampered", delivery_with(tampered, &genuine)),
+        (
+            "only v0",
+            delivery_with(body.to_owned(), &genuine.replace("v1=", "v0=")),
+        ),
+        ("two header lines", twice),
+        ("not ASCII", not_ascii),
+    ]
+}
