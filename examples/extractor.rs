@@ -5,7 +5,7 @@
 //! ```
 //!
 //! This verifies, and does not deduplicate: Stripe delivers an event more than once, and each time
-//! the handler runs.
+//! the handler runs. See `once_sqlite.rs` and `once_postgres.rs`.
 
 use std::{error::Error, process::ExitCode};
 

@@ -4,6 +4,10 @@
 mod clock;
 pub mod event;
 mod extract;
+#[cfg(feature = "_database")]
+mod ledger;
+#[cfg(feature = "_database")]
+pub mod once;
 pub mod signature;
 mod telemetry;
 #[cfg(feature = "testing")]
@@ -11,4 +15,8 @@ pub mod testing;
 
 pub use event::{Event, EventError, EventKind, ObjectError, RelatedObject};
 pub use extract::{BODY_BYTES_CEILING, ProvideVerifier, StripeEventRejection, VerifiedStripeEvent};
+#[cfg(feature = "_database")]
+pub use ledger::{Ledger, migrate};
+#[cfg(feature = "_database")]
+pub use once::{EventTx, EventTxRejection, ProcessOnceLayer};
 pub use signature::{SecretError, SigningSecret, VerifiedPayload, Verifier, VerifyError};

@@ -7,6 +7,9 @@ use tracing::{debug, warn};
 
 use crate::{event::ObjectError, extract::StripeEventRejection};
 
+#[cfg(feature = "_database")]
+pub(crate) use database::*;
+
 /// A delivery was refused before any handler ran.
 pub(crate) fn refused(rejection: &StripeEventRejection) {
     debug!(outcome = rejection.code(), "stripe delivery refused");
@@ -15,4 +18,71 @@ pub(crate) fn refused(rejection: &StripeEventRejection) {
 /// A handler asked for another object than the event carries.
 pub(crate) fn object_misfit(error: &ObjectError) {
     warn!(%error, "stripe object does not fit the handler's type");
+}
+
+#[cfg(feature = "_database")]
+mod database {
+    use axum_core::response::{IntoResponse, Response};
+    use tracing::{Span, debug, error, info_span, warn};
+
+    use crate::{
+        extract::VerifiedStripeEvent,
+        ledger::LedgerError,
+        once::{Answer, EventTxRejection},
+    };
+
+    /// The span of a verified delivery.
+    pub(crate) fn delivery_span(event: &VerifiedStripeEvent, endpoint: &str) -> Span {
+        info_span!(
+            "stripe_delivery",
+            endpoint,
+            event_id = event.id(),
+            event_type = event.event_type(),
+            livemode = event.livemode(),
+            account = event.account(),
+            secret_name = event.secret_name(),
+        )
+    }
+
+    /// The handler has answered, and its transaction was ended accordingly.
+    pub(crate) fn handled(response: Response) -> Response {
+        let status = response.status().as_u16();
+        match response.status().is_success() {
+            true => debug!(outcome = "processed", status, "stripe delivery answered"),
+            false => warn!(
+                outcome = "handler_failed",
+                status, "stripe delivery answered"
+            ),
+        }
+        response
+    }
+
+    /// The layer answers by itself.
+    pub(crate) fn answered(answer: Answer, cause: Option<&LedgerError>) -> Response {
+        let (outcome, status) = (answer.code(), answer.status().as_u16());
+        let code = cause.and_then(LedgerError::database_code);
+        let (cause, code) = (cause.map(tracing::field::display), code.as_deref());
+        match answer {
+            // Senders cause these at will, by sending a thing twice.
+            Answer::Duplicate | Answer::InFlight => {
+                debug!(outcome, status, "stripe delivery answered");
+            }
+            Answer::Overloaded | Answer::HandlerTimedOut => {
+                warn!(outcome, status, "stripe delivery answered");
+            }
+            _ => error!(outcome, status, cause, code, "stripe delivery answered"),
+        }
+        answer.into_response()
+    }
+
+    /// A transaction was not rolled back by a statement, and is rolled back by closing.
+    pub(crate) fn rollback_failed(error: &LedgerError) {
+        let code = error.database_code();
+        warn!(%error, code = code.as_deref(), "stripe transaction closed with its connection");
+    }
+
+    /// A handler could not have its transaction.
+    pub(crate) fn event_tx_refused(rejection: &EventTxRejection) {
+        error!(error = %rejection, "EventTx refused");
+    }
 }

@@ -19,7 +19,9 @@ use crate::{
 /// Nobody but this crate's verification makes one. It derefs to [`Event`]; cloning it is cheap.
 ///
 /// Alone, as the last extractor of a handler, it buffers the body, verifies it with the state's
-/// [`ProvideVerifier`] and parses the envelope, in this order.
+/// [`ProvideVerifier`] and parses the envelope, in this order. Under
+/// [`ProcessOnceLayer`](crate::ProcessOnceLayer) that has happened already, and the event is taken
+/// from the request.
 ///
 /// A request is rejected (see [`StripeEventRejection`]) if
 ///
@@ -68,6 +70,12 @@ struct Verified {
     signed_at: u64,
     secret_name: Option<Arc<str>>,
 }
+
+/// What the layer leaves in the request for the extractor. The type is private to the crate, so
+/// nothing outside can put a forged one there.
+#[cfg(feature = "_database")]
+#[derive(Clone)]
+pub(crate) struct VerifiedUpstream(pub(crate) VerifiedStripeEvent);
 
 impl VerifiedStripeEvent {
     /// Parses the envelope of a payload that a [`Verifier`] has accepted.
@@ -144,6 +152,10 @@ where
     type Rejection = StripeEventRejection;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
+        #[cfg(feature = "_database")]
+        if let Some(VerifiedUpstream(event)) = request.extensions().get() {
+            return Ok(event.clone());
+        }
         let (_, event) = Self::receive(request, state).await?;
         Ok(event)
     }

@@ -9,3 +9,6 @@ pub use body::BODY_BYTES_CEILING;
 pub use event::VerifiedStripeEvent;
 pub use provide::ProvideVerifier;
 pub use rejection::StripeEventRejection;
+
+#[cfg(feature = "_database")]
+pub(crate) use event::VerifiedUpstream;

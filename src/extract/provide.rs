@@ -4,7 +4,8 @@ use http::request::Parts;
 
 use crate::signature::Verifier;
 
-/// Where [`VerifiedStripeEvent`](crate::VerifiedStripeEvent) gets the verifier from.
+/// Where [`VerifiedStripeEvent`](crate::VerifiedStripeEvent) and
+/// [`ProcessOnceLayer`](crate::ProcessOnceLayer) get the verifier from.
 ///
 /// Implement it for the router's state. [`Verifier`] itself, `Arc<T>` and `&T` have it already.
 ///

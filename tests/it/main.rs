@@ -1,10 +1,23 @@
-//! What the crate promises, looked at from outside: over HTTP.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+//! What the crate promises, looked at from outside: over HTTP and in the tables.
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
 
 // Support, by noun.
+mod database;
+mod endpoint;
 mod stripe;
 
 // Topics.
+mod conformance;
 mod envelope;
 mod extractor;
+mod migrations;
+mod on_postgres;
+mod on_sqlite;
+mod tidy;
 mod vectors;

@@ -1,0 +1,111 @@
+//! The layer on Postgres: each event is processed once, in the handler's own transaction.
+//!
+//! ```sh
+//! DATABASE_URL=postgres://… STRIPE_WEBHOOK_SECRET=whsec_… cargo run --example once_postgres --features postgres
+//! ```
+
+use std::{error::Error, process::ExitCode};
+
+use axum::{
+    Router,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use axum_stripe_webhook::{
+    EventTx, ObjectError, ProcessOnceLayer, SigningSecret, Verifier, migrate,
+};
+use serde::Deserialize;
+use sqlx::{PgPool, Postgres};
+
+#[derive(Deserialize)]
+struct CheckoutSession {
+    client_reference_id: String,
+    payment_status: String,
+}
+
+/// What the handler's statements can fail with. Every answer that is not 2xx rolls back, and Stripe
+/// delivers again.
+enum WebhookError {
+    Object(ObjectError),
+    Database,
+}
+
+async fn webhook(mut tx: EventTx<Postgres>) -> Result<(), WebhookError> {
+    if tx.event().event_type() != "checkout.session.completed" {
+        return Ok(());
+    }
+    let session: CheckoutSession = tx.event().object()?;
+    if session.payment_status == "unpaid" {
+        return Ok(());
+    }
+    // In the transaction that holds the event's row: both are committed, or neither is.
+    sqlx::query("insert into fulfilments (order_id) values ($1)")
+        .bind(session.client_reference_id)
+        .execute(&mut *tx)
+        .await?;
+    Ok(())
+}
+
+fn app(once: ProcessOnceLayer<Postgres>) -> Router {
+    Router::new().route("/webhooks/stripe", post(webhook).route_layer(once))
+}
+
+async fn prepare(pool: &PgPool) -> Result<(), Box<dyn Error>> {
+    migrate(pool).await?;
+    sqlx::raw_sql("create table if not exists fulfilments (order_id text not null)")
+        .execute(pool)
+        .await?;
+    Ok(())
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let verifier = Verifier::new(SigningSecret::from_env("STRIPE_WEBHOOK_SECRET")?);
+    let pool = PgPool::connect(&std::env::var("DATABASE_URL")?).await?;
+    prepare(&pool).await?;
+    let once = ProcessOnceLayer::new(pool, verifier);
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let shutdown = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    axum::serve(listener, app(once.clone()))
+        .with_graceful_shutdown(shutdown)
+        .await?;
+    // Deliveries whose client has gone are still running.
+    once.drain().await;
+    Ok(())
+}
+
+#[tokio::main]
+#[expect(
+    clippy::print_stderr,
+    reason = "an example has no subscriber for tracing"
+)]
+async fn main() -> ExitCode {
+    match serve().await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+impl From<ObjectError> for WebhookError {
+    fn from(error: ObjectError) -> Self {
+        Self::Object(error)
+    }
+}
+
+impl From<sqlx::Error> for WebhookError {
+    fn from(_: sqlx::Error) -> Self {
+        Self::Database
+    }
+}
+
+impl IntoResponse for WebhookError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Object(error) => error.into_response(),
+            Self::Database => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}

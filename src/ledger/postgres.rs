@@ -1,0 +1,160 @@
+use std::time::Duration;
+
+use sqlx::{
+    AssertSqlSafe, PgConnection, Pool, Postgres, SqlSafeStr, SqlStr, migrate::MigrateError,
+    query_as,
+};
+
+use super::{Backend, Entry, LedgerError, Limits, run};
+
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "ledger inbox effects",
+    include_str!("../../migrations/postgres/0001_ledger_inbox_effects.sql"),
+)];
+
+/// How much longer than the handler's own limit the server waits before it ends a transaction, so
+/// that the limit of this process, whose answer is known, comes first.
+const SERVER_TIME_MARGIN: Duration = Duration::from_secs(5);
+
+/// `lock_not_available`: the claim waited for its limit.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `in_failed_sql_transaction`: an earlier statement of the transaction failed.
+const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
+
+impl Backend for Postgres {
+    /// The id of the transaction. A savepoint has the same; a later transaction never has.
+    type Seal = i64;
+
+    /// One connection stays free, so that handlers which take a second one from the pool cannot
+    /// all wait for each other.
+    fn transactions_max(pool: &Pool<Self>) -> usize {
+        let connections = pool.options().get_max_connections();
+        usize::try_from(connections.saturating_sub(1).max(1)).unwrap_or(1)
+    }
+
+    /// Everything in one simple query, which is one round trip. sqlx forgets the transaction if a
+    /// part of it fails, so only what cannot fail stands here, never the claim.
+    ///
+    /// - `axum_stripe_webhook.transaction` arms the trigger that refuses a COMMIT of the handler's.
+    /// - `lock_timeout` limits the claim's wait; [`claim`](Self::claim) puts the service's own
+    ///   value back.
+    /// - The two time-outs make the server free the claim of a process that has stalled, or of a
+    ///   statement that was abandoned; a shorter setting of the service's stays.
+    fn begin_statement(limits: &Limits) -> SqlStr {
+        let claim_wait_ms = milliseconds(limits.claim_wait_max);
+        let server_ms = milliseconds(limits.handler_time_max.saturating_add(SERVER_TIME_MARGIN));
+        AssertSqlSafe(format!(
+            "begin isolation level read committed;
+             select
+                set_config('axum_stripe_webhook.transaction', 'open', true),
+                set_config('axum_stripe_webhook.lock_timeout', current_setting('lock_timeout'), true),
+                set_config('lock_timeout', '{claim_wait_ms}', true),
+                {idle},
+                {statement}",
+            idle = at_most("idle_in_transaction_session_timeout", server_ms),
+            statement = at_most("statement_timeout", server_ms),
+        ))
+        .into_sql_str()
+    }
+
+    async fn claim(
+        connection: &mut PgConnection,
+        entry: &Entry<'_>,
+    ) -> Result<Option<i64>, LedgerError> {
+        let claimed: Option<(i64, String)> = query_as(
+            "insert into processed_stripe_events
+                (event_id, endpoint, event_type, account, livemode, created_at)
+             values ($1, $2, $3, $4, $5, to_timestamp($6))
+             on conflict (event_id, endpoint) do nothing
+             returning
+                pg_current_xact_id()::text::bigint,
+                set_config('lock_timeout', current_setting('axum_stripe_webhook.lock_timeout'), true)",
+        )
+        .bind(entry.event_id)
+        .bind(entry.endpoint)
+        .bind(entry.event_type)
+        .bind(entry.account)
+        .bind(entry.livemode)
+        .bind(entry.created_unix)
+        .fetch_optional(connection)
+        .await
+        .map_err(of_claim)?;
+        Ok(claimed.map(|(transaction_id, _)| transaction_id))
+    }
+
+    async fn pass(connection: &mut PgConnection) -> Result<i64, LedgerError> {
+        let (transaction_id, _): (i64, String) = query_as(
+            "select
+                pg_current_xact_id()::text::bigint,
+                set_config('lock_timeout', current_setting('axum_stripe_webhook.lock_timeout'), true)",
+        )
+        .fetch_one(connection)
+        .await?;
+        Ok(transaction_id)
+    }
+
+    async fn close(connection: &mut PgConnection, seal: &i64) -> Result<(), LedgerError> {
+        let (transaction_id, _): (Option<i64>, String) = query_as(
+            "select
+                pg_current_xact_id_if_assigned()::text::bigint,
+                set_config('axum_stripe_webhook.transaction', 'closed', true)",
+        )
+        .fetch_one(connection)
+        .await
+        .map_err(of_close)?;
+        match transaction_id == Some(*seal) {
+            true => Ok(()),
+            false => Err(LedgerError::Ended),
+        }
+    }
+
+    async fn release(_: &mut PgConnection, _: &i64) -> Result<(), LedgerError> {
+        Ok(())
+    }
+
+    async fn migrate(pool: &Pool<Self>) -> Result<(), MigrateError> {
+        let mut connection = pool.acquire().await?;
+        // sqlx keeps its advisory lock when a migration fails, and every later migration would wait
+        // for it: the lock ends with the session.
+        connection.close_on_drop();
+        run(MIGRATIONS, &mut *connection).await
+    }
+}
+
+/// Sets a time-out for the transaction, unless the session has a shorter one. Zero is "none".
+fn at_most(setting: &str, limit_ms: i32) -> String {
+    format!(
+        "set_config('{setting}', case
+            when current_setting('{setting}')::interval
+                between interval '1 ms' and interval '{limit_ms} ms'
+            then current_setting('{setting}') else '{limit_ms}' end, true)"
+    )
+}
+
+/// Postgres' time-outs are 32-bit milliseconds, and zero would switch them off.
+fn milliseconds(duration: Duration) -> i32 {
+    i32::try_from(duration.as_millis())
+        .unwrap_or(i32::MAX)
+        .max(1)
+}
+
+fn of_claim(error: sqlx::Error) -> LedgerError {
+    match sqlstate(&error).as_deref() {
+        Some(LOCK_NOT_AVAILABLE) => LedgerError::InFlight,
+        _ => LedgerError::Unavailable(error),
+    }
+}
+
+fn of_close(error: sqlx::Error) -> LedgerError {
+    match sqlstate(&error).as_deref() {
+        Some(IN_FAILED_SQL_TRANSACTION) => LedgerError::Aborted,
+        _ => LedgerError::Unavailable(error),
+    }
+}
+
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error
+        .as_database_error()?
+        .code()
+        .map(|code| code.into_owned())
+}

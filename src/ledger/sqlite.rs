@@ -1,0 +1,115 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use sqlx::{
+    Connection, Pool, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, migrate::MigrateError, query,
+};
+
+use super::{Backend, Entry, LedgerError, Limits, run};
+
+const MIGRATIONS: &[(&str, &str)] = &[(
+    "ledger inbox effects",
+    include_str!("../../migrations/sqlite/0001_ledger_inbox_effects.sql"),
+)];
+
+const BEGIN: &str = "begin immediate";
+
+/// Watches a transaction through SQLite's commit and rollback hooks.
+///
+/// SQLite has no transaction id to compare. It does tell when a transaction ends, whether by a
+/// statement of the handler's or by itself, as after a full disk; and it lets a COMMIT be refused.
+#[derive(Debug, Default)]
+pub struct Watch {
+    commit_allowed: AtomicBool,
+    rolled_back: AtomicBool,
+}
+
+impl Backend for Sqlite {
+    type Seal = Arc<Watch>;
+
+    /// SQLite has one writer. Waiting here is fair and costs nothing; in SQLite it is polling.
+    fn transactions_max(_: &Pool<Self>) -> usize {
+        1
+    }
+
+    /// `immediate` takes the write lock at once: a transaction that reads first and writes later
+    /// can find its snapshot outdated and fail.
+    fn begin_statement(_: &Limits) -> SqlStr {
+        BEGIN.into_sql_str()
+    }
+
+    async fn claim(
+        connection: &mut SqliteConnection,
+        entry: &Entry<'_>,
+    ) -> Result<Option<Arc<Watch>>, LedgerError> {
+        let inserted = query(
+            "insert into processed_stripe_events
+                (event_id, endpoint, event_type, account, livemode, created_at)
+             values ($1, $2, $3, $4, $5, $6)
+             on conflict (event_id, endpoint) do nothing",
+        )
+        .bind(entry.event_id)
+        .bind(entry.endpoint)
+        .bind(entry.event_type)
+        .bind(entry.account)
+        .bind(entry.livemode)
+        .bind(
+            entry
+                .created_unix
+                .map(|seconds| seconds.saturating_mul(1000)),
+        )
+        .execute(&mut *connection)
+        .await?;
+        match inserted.rows_affected() {
+            0 => Ok(None),
+            _ => Self::pass(connection).await.map(Some),
+        }
+    }
+
+    async fn pass(connection: &mut SqliteConnection) -> Result<Arc<Watch>, LedgerError> {
+        let watch = Arc::new(Watch::default());
+        let mut handle = connection.lock_handle().await?;
+        handle.set_commit_hook({
+            let watch = Arc::clone(&watch);
+            move || watch.commit_allowed.load(Ordering::Acquire)
+        });
+        handle.set_rollback_hook({
+            let watch = Arc::clone(&watch);
+            move || watch.rolled_back.store(true, Ordering::Release)
+        });
+        Ok(watch)
+    }
+
+    async fn close(
+        connection: &mut SqliteConnection,
+        watch: &Arc<Watch>,
+    ) -> Result<(), LedgerError> {
+        Self::release(connection, watch).await
+    }
+
+    async fn release(
+        connection: &mut SqliteConnection,
+        watch: &Arc<Watch>,
+    ) -> Result<(), LedgerError> {
+        let mut handle = connection.lock_handle().await?;
+        // Read while the handle is held: nothing can end the transaction any more.
+        if watch.rolled_back.load(Ordering::Acquire) {
+            return Err(LedgerError::Ended);
+        }
+        watch.commit_allowed.store(true, Ordering::Release);
+        handle.remove_commit_hook();
+        handle.remove_rollback_hook();
+        Ok(())
+    }
+
+    /// In one transaction that takes the write lock first, so that processes which start together
+    /// do not create the same table.
+    async fn migrate(pool: &Pool<Self>) -> Result<(), MigrateError> {
+        let mut connection = pool.acquire().await?;
+        let mut transaction = connection.begin_with(BEGIN).await?;
+        run(MIGRATIONS, &mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+}

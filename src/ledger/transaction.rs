@@ -1,0 +1,133 @@
+use std::{future::Future, time::Duration};
+
+use sqlx::{Pool, SqlStr, pool::PoolConnection};
+use sqlx_core::transaction::TransactionManager;
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+
+use super::{Entry, Ledger, LedgerError, Limits};
+
+/// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
+/// one row by its key; a database that needs ten seconds for that is not there.
+const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// A transaction on a connection of the pool, from BEGIN to its end.
+///
+/// Dropped before it was committed or rolled back, it closes its connection, which makes the
+/// database roll back. It is not handed back to the pool, because nobody knows what state it is in:
+/// sqlx leaves a cancelled `begin` inside its transaction, and a failed COMMIT on SQLite for ever.
+pub(crate) struct LedgerTransaction<DB: Ledger> {
+    connection: PoolConnection<DB>,
+    seal: Option<DB::Seal>,
+    ended: bool,
+    /// The place among the transactions is given back with the connection, however late that is.
+    _turn: OwnedSemaphorePermit,
+}
+
+impl<DB: Ledger> LedgerTransaction<DB> {
+    /// Takes a connection and opens a transaction, in one round trip.
+    ///
+    /// `begin` is the backend's [`begin_statement`](super::Backend::begin_statement).
+    pub(crate) async fn begin(
+        pool: &Pool<DB>,
+        begin: SqlStr,
+        acquire_time_max: Duration,
+        turn: OwnedSemaphorePermit,
+    ) -> Result<Self, LedgerError> {
+        let acquired = timeout(acquire_time_max, pool.acquire());
+        let connection = acquired.await.map_err(|_| LedgerError::TimedOut)??;
+        let mut transaction = Self {
+            connection,
+            seal: None,
+            ended: false,
+            _turn: turn,
+        };
+        within(STATEMENT_TIME_MAX, async {
+            Ok(DB::TransactionManager::begin(&mut transaction.connection, Some(begin)).await?)
+        })
+        .await?;
+        Ok(transaction)
+    }
+
+    /// Writes the entry of an event. False: it is there already.
+    ///
+    /// Waits for a transaction that has written it and not ended yet.
+    pub(crate) async fn claim(
+        &mut self,
+        entry: &Entry<'_>,
+        limits: &Limits,
+    ) -> Result<bool, LedgerError> {
+        let time_max = limits.claim_wait_max.saturating_add(STATEMENT_TIME_MAX);
+        self.seal = within(time_max, DB::claim(&mut self.connection, entry)).await?;
+        Ok(self.seal.is_some())
+    }
+
+    /// Prepares for a handler whose event is not deduplicated.
+    pub(crate) async fn pass(&mut self) -> Result<(), LedgerError> {
+        self.seal = Some(within(STATEMENT_TIME_MAX, DB::pass(&mut self.connection)).await?);
+        Ok(())
+    }
+
+    /// Makes sure that this is still the claim's transaction and that nothing in it has failed, and
+    /// commits it.
+    pub(crate) async fn commit(&mut self) -> Result<(), LedgerError> {
+        let seal = self.seal.as_ref().ok_or(LedgerError::Ended)?;
+        within(STATEMENT_TIME_MAX, DB::close(&mut self.connection, seal)).await?;
+        self.refuse_open_savepoint()?;
+        within(STATEMENT_TIME_MAX, async {
+            let committed = DB::TransactionManager::commit(&mut self.connection).await;
+            committed.map_err(LedgerError::of_commit)
+        })
+        .await?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// Rolls back, so that the connection can go back to the pool.
+    pub(crate) async fn rollback(&mut self) -> Result<(), LedgerError> {
+        if let Some(seal) = &self.seal {
+            within(STATEMENT_TIME_MAX, DB::release(&mut self.connection, seal)).await?;
+        }
+        self.refuse_open_savepoint()?;
+        within(STATEMENT_TIME_MAX, async {
+            Ok(DB::TransactionManager::rollback(&mut self.connection).await?)
+        })
+        .await?;
+        self.ended = true;
+        Ok(())
+    }
+
+    /// A savepoint that the handler left open would take the COMMIT or ROLLBACK for itself.
+    ///
+    /// Asked after a statement, because on SQLite a dropped savepoint is released by a thread.
+    fn refuse_open_savepoint(&self) -> Result<(), LedgerError> {
+        match DB::TransactionManager::get_transaction_depth(&self.connection) {
+            1 => Ok(()),
+            _ => Err(LedgerError::Ended),
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &DB::Connection {
+        &self.connection
+    }
+
+    pub(crate) fn connection_mut(&mut self) -> &mut DB::Connection {
+        &mut self.connection
+    }
+}
+
+impl<DB: Ledger> Drop for LedgerTransaction<DB> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+async fn within<T>(
+    time_max: Duration,
+    statement: impl Future<Output = Result<T, LedgerError>>,
+) -> Result<T, LedgerError> {
+    timeout(time_max, statement)
+        .await
+        .unwrap_or(Err(LedgerError::TimedOut))
+}

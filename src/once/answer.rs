@@ -1,0 +1,120 @@
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+
+use crate::ledger::LedgerError;
+
+/// What the layer itself answers. The status is a contract, because Stripe retries on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Duplicate,
+    InFlight,
+    HandlerPanicked,
+    TransactionKept,
+    TransactionEnded,
+    TransactionAborted,
+    CommitRefused,
+    Overloaded,
+    DatabaseUnavailable,
+    HandlerTimedOut,
+}
+
+impl Answer {
+    #[cfg(test)]
+    const ALL: [Self; 10] = [
+        Self::Duplicate,
+        Self::InFlight,
+        Self::HandlerPanicked,
+        Self::TransactionKept,
+        Self::TransactionEnded,
+        Self::TransactionAborted,
+        Self::CommitRefused,
+        Self::Overloaded,
+        Self::DatabaseUnavailable,
+        Self::HandlerTimedOut,
+    ];
+
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Self::Duplicate => StatusCode::OK, // its effects are committed: nothing left to do
+            Self::InFlight => StatusCode::CONFLICT, // its outcome is open: the retry learns it
+            Self::HandlerPanicked => StatusCode::INTERNAL_SERVER_ERROR, // rolled back
+            Self::TransactionKept => StatusCode::INTERNAL_SERVER_ERROR, // can never be committed
+            Self::TransactionEnded => StatusCode::INTERNAL_SERVER_ERROR, // no longer the claim's
+            Self::TransactionAborted => StatusCode::INTERNAL_SERVER_ERROR, // would commit nothing
+            Self::CommitRefused => StatusCode::INTERNAL_SERVER_ERROR, // the database rolled back
+            Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE, // nothing was begun
+            Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE, // unknown or rolled back
+            Self::HandlerTimedOut => StatusCode::SERVICE_UNAVAILABLE, // rolled back
+        }
+    }
+
+    /// The name of the outcome, for logs and counters.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Duplicate => "duplicate",
+            Self::InFlight => "in_flight",
+            Self::HandlerPanicked => "handler_panicked",
+            Self::TransactionKept => "transaction_kept",
+            Self::TransactionEnded => "transaction_ended",
+            Self::TransactionAborted => "transaction_aborted",
+            Self::CommitRefused => "commit_refused",
+            Self::Overloaded => "overloaded",
+            Self::DatabaseUnavailable => "database_unavailable",
+            Self::HandlerTimedOut => "handler_timed_out",
+        }
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Duplicate => "already processed\n",
+            Self::InFlight => "in flight\n",
+            Self::Overloaded | Self::DatabaseUnavailable | Self::HandlerTimedOut => "try again\n",
+            Self::HandlerPanicked
+            | Self::TransactionKept
+            | Self::TransactionEnded
+            | Self::TransactionAborted
+            | Self::CommitRefused => "failed\n",
+        }
+    }
+}
+
+impl From<&LedgerError> for Answer {
+    fn from(error: &LedgerError) -> Self {
+        match error {
+            LedgerError::Unavailable(_) | LedgerError::TimedOut => Self::DatabaseUnavailable,
+            LedgerError::InFlight => Self::InFlight,
+            LedgerError::Aborted => Self::TransactionAborted,
+            LedgerError::Ended => Self::TransactionEnded,
+            LedgerError::Refused(_) => Self::CommitRefused,
+        }
+    }
+}
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        (self.status(), self.text()).into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_in_the_docs_says_what_the_code_does() {
+        let rows: Vec<_> = include_str!("mod.rs")
+            .lines()
+            .filter(|line| line.starts_with("//! | `"))
+            .map(str::to_owned)
+            .collect();
+        let expected: Vec<_> = Answer::ALL
+            .iter()
+            .map(|answer| {
+                let status = answer.status();
+                let retries = if status.is_success() { "no" } else { "yes" };
+                format!("//! | `{answer:?}` | {} | {retries} |", status.as_u16())
+            })
+            .collect();
+        assert_eq!(rows, expected);
+    }
+}

@@ -1,0 +1,140 @@
+use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+
+use axum_core::{
+    body::Body,
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use futures_util::FutureExt;
+use http::request::Parts;
+use tokio::{
+    sync::OwnedSemaphorePermit,
+    time::{Instant, timeout, timeout_at},
+};
+use tower_service::Service;
+
+use super::{answer::Answer, event_tx::Loan, in_flight::InFlightEvent, service::Shared};
+use crate::{
+    extract::{VerifiedStripeEvent, VerifiedUpstream},
+    ledger::{Entry, Ledger, LedgerError, LedgerTransaction},
+    telemetry,
+};
+
+/// A verified delivery on its way through the transaction: steps 4 to 8 of the
+/// [module](crate::once).
+pub(super) struct Delivery<DB: Ledger> {
+    pub(super) shared: Arc<Shared<DB>>,
+    pub(super) event: VerifiedStripeEvent,
+    pub(super) deduplicated: bool,
+    pub(super) in_flight: Option<InFlightEvent>,
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Why there is no answer of the handler's to pass on.
+enum Stop {
+    Answer(Answer),
+    Ledger(LedgerError),
+}
+
+impl<DB: Ledger> Delivery<DB> {
+    pub(super) async fn run<S>(self, handler: S, parts: Parts) -> Response
+    where
+        S: Service<Request>,
+        S::Response: IntoResponse,
+        S::Error: Into<Infallible>,
+    {
+        let response = match self.process(handler, parts).await {
+            Ok(response) => telemetry::handled(response),
+            Err(Stop::Answer(answer)) => telemetry::answered(answer, None),
+            Err(Stop::Ledger(error)) => telemetry::answered(Answer::from(&error), Some(&error)),
+        };
+        // The event leaves and the place is given back only now, when nothing of it runs any more.
+        drop((self.in_flight, self.place));
+        response
+    }
+
+    async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Stop>
+    where
+        S: Service<Request>,
+        S::Response: IntoResponse,
+        S::Error: Into<Infallible>,
+    {
+        let mut transaction = self.begin().await?;
+        if !self.claim(&mut transaction).await? {
+            roll_back(&mut transaction).await;
+            return Err(Stop::Answer(Answer::Duplicate));
+        }
+        let loan = Loan::new(transaction);
+        let response = self
+            .handle(handler, self.request(parts, loan.clone()))
+            .await?;
+        let mut transaction = loan.take().ok_or(Stop::Answer(Answer::TransactionKept))?;
+        if response.status().is_success() {
+            transaction.commit().await?;
+        } else {
+            roll_back(&mut transaction).await;
+        }
+        Ok(response)
+    }
+
+    async fn begin(&self) -> Result<LedgerTransaction<DB>, Stop> {
+        let layer = &self.shared.layer;
+        let deadline = Instant::now() + layer.limits.acquire_time_max;
+        let turn = timeout_at(deadline, Arc::clone(&layer.transactions).acquire_owned()).await;
+        let Ok(Ok(turn)) = turn else {
+            return Err(Stop::Answer(Answer::Overloaded));
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let begin = self.shared.begin.clone();
+        Ok(LedgerTransaction::begin(&layer.pool, begin, left, turn).await?)
+    }
+
+    async fn claim(&self, transaction: &mut LedgerTransaction<DB>) -> Result<bool, LedgerError> {
+        if !self.deduplicated {
+            return transaction.pass().await.map(|()| true);
+        }
+        let layer = &self.shared.layer;
+        transaction
+            .claim(&Entry::new(&self.event, &layer.endpoint), &layer.limits)
+            .await
+    }
+
+    /// The request as the handler sees it: the event and its transaction to extract, and the body,
+    /// for whoever wants the bytes.
+    fn request(&self, mut parts: Parts, loan: Loan<DB>) -> Request {
+        parts
+            .extensions
+            .insert(VerifiedUpstream(self.event.clone()));
+        parts.extensions.insert(loan);
+        Request::from_parts(parts, Body::from(self.event.bytes().clone()))
+    }
+
+    async fn handle<S>(&self, mut handler: S, request: Request) -> Result<Response, Stop>
+    where
+        S: Service<Request>,
+        S::Response: IntoResponse,
+        S::Error: Into<Infallible>,
+    {
+        let answer = async move { handler.call(request).await };
+        let guarded = AssertUnwindSafe(answer).catch_unwind();
+        match timeout(self.shared.layer.limits.handler_time_max, guarded).await {
+            Ok(Ok(Ok(response))) => Ok(response.into_response()),
+            Ok(Ok(Err(never))) => match never.into() {},
+            Ok(Err(_panic)) => Err(Stop::Answer(Answer::HandlerPanicked)),
+            Err(_elapsed) => Err(Stop::Answer(Answer::HandlerTimedOut)),
+        }
+    }
+}
+
+/// A rollback that fails closes the connection, which rolls back too.
+async fn roll_back<DB: Ledger>(transaction: &mut LedgerTransaction<DB>) {
+    if let Err(error) = transaction.rollback().await {
+        telemetry::rollback_failed(&error);
+    }
+}
+
+impl From<LedgerError> for Stop {
+    fn from(error: LedgerError) -> Self {
+        Self::Ledger(error)
+    }
+}

@@ -1,0 +1,151 @@
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    sync::Arc,
+};
+
+use axum_core::{
+    extract::FromRequestParts,
+    response::{IntoResponse, Response},
+};
+use http::{StatusCode, request::Parts};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use crate::{
+    extract::{VerifiedStripeEvent, VerifiedUpstream},
+    ledger::{Ledger, LedgerTransaction},
+    telemetry,
+};
+
+/// The transaction in which an event is processed, as an extractor for handlers under
+/// [`ProcessOnceLayer`](crate::ProcessOnceLayer).
+///
+/// It dereferences to the connection: `query.execute(&mut *tx)`. The event's row in
+/// `processed_stripe_events` is written already, and commits with everything that the handler
+/// writes here; what it writes on another connection does not.
+///
+/// # Transactions
+///
+/// The layer ends the transaction, after the handler has returned: COMMIT on a 2xx answer, ROLLBACK
+/// on any other. A handler can nest savepoints in it (`tx.begin()`, through
+/// [`sqlx::Connection`]).
+///
+/// - Moving it elsewhere, a spawned task say, and holding it beyond the handler's end: the answer is
+///   500 and nothing is committed. Until it is dropped it holds the event's claim (and on SQLite the
+///   only write lock); Postgres frees the claim of one that idles for the handler's time limit and
+///   five seconds more.
+/// - A COMMIT or ROLLBACK of the handler's own: the answer is 500. The COMMIT is refused. After a
+///   ROLLBACK, Postgres would execute each further statement in a transaction of its own.
+/// - Postgres: swallowing the error of a statement and answering 2xx is a 500, because the
+///   transaction is aborted and would commit nothing. On SQLite a failed statement leaves the rest
+///   of the transaction in place, and a 2xx commits it.
+///
+/// # Cancel safety
+///
+/// A client that disconnects does not cancel the handler.
+///
+/// ```
+/// use axum_stripe_webhook::EventTx;
+/// use sqlx::Sqlite;
+///
+/// async fn webhook(mut tx: EventTx<Sqlite>) -> Result<(), axum::http::StatusCode> {
+///     sqlx::query("update orders set status = 'paid' where id = $1")
+///         .bind(tx.event().id().to_owned())
+///         .execute(&mut *tx)
+///         .await
+///         .map_err(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR)?;
+///     Ok(())
+/// }
+/// ```
+pub struct EventTx<DB: Ledger> {
+    transaction: OwnedMutexGuard<LedgerTransaction<DB>>,
+    event: VerifiedStripeEvent,
+}
+
+/// Lends a transaction to a handler through the request's extensions. The lock is the loan: while
+/// an [`EventTx`] is alive, nobody else can have the transaction.
+pub(super) struct Loan<DB: Ledger>(Arc<Mutex<LedgerTransaction<DB>>>);
+
+impl<DB: Ledger> EventTx<DB> {
+    /// The event that is being processed.
+    #[must_use]
+    pub fn event(&self) -> &VerifiedStripeEvent {
+        &self.event
+    }
+}
+
+impl<DB: Ledger> Loan<DB> {
+    pub(super) fn new(transaction: LedgerTransaction<DB>) -> Self {
+        Self(Arc::new(Mutex::new(transaction)))
+    }
+
+    /// Takes the transaction, unless somebody has it.
+    pub(super) fn take(&self) -> Option<OwnedMutexGuard<LedgerTransaction<DB>>> {
+        Arc::clone(&self.0).try_lock_owned().ok()
+    }
+}
+
+impl<DB: Ledger> Clone for Loan<DB> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<DB: Ledger, S: Sync> FromRequestParts<S> for EventTx<DB> {
+    type Rejection = EventTxRejection;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        let missing = EventTxRejection::MissingLayer;
+        let loan = parts.extensions.get::<Loan<DB>>().ok_or(missing)?;
+        let VerifiedUpstream(event) = parts.extensions.get().ok_or(missing)?;
+        let transaction = loan.take().ok_or(EventTxRejection::Taken)?;
+        Ok(Self {
+            transaction,
+            event: event.clone(),
+        })
+    }
+}
+
+impl<DB: Ledger> Deref for EventTx<DB> {
+    type Target = DB::Connection;
+
+    fn deref(&self) -> &Self::Target {
+        self.transaction.connection()
+    }
+}
+
+impl<DB: Ledger> DerefMut for EventTx<DB> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        self.transaction.connection_mut()
+    }
+}
+
+impl<DB: Ledger> fmt::Debug for EventTx<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EventTx")
+            .field("event", &self.event)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a handler could not have its [`EventTx`]. Both are faults of the service, answered with 500.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventTxRejection {
+    /// The route is not under a `ProcessOnceLayer` of this database.
+    #[error(
+        "no transaction in the request: put `.route_layer(ProcessOnceLayer::new(pool, verifier))` \
+         on this route, with a pool of the same database as the handler's `EventTx`"
+    )]
+    MissingLayer,
+    /// The handler, or a layer before it, has an `EventTx` of this request already.
+    #[error("the transaction was taken already: extract `EventTx` once")]
+    Taken,
+}
+
+impl IntoResponse for EventTxRejection {
+    fn into_response(self) -> Response {
+        telemetry::event_tx_refused(&self);
+        (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response()
+    }
+}

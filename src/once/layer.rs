@@ -1,0 +1,199 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use sqlx::Pool;
+use tokio::sync::Semaphore;
+use tower_layer::Layer;
+
+use super::{in_flight::InFlight, service::ProcessOnce};
+use crate::{
+    extract::ProvideVerifier,
+    ledger::{Ledger, Limits},
+};
+
+/// The label of an endpoint that was given none.
+pub const ENDPOINT_DEFAULT: &str = "default";
+
+/// How long a handler may run. Nobody else stops it: it does not depend on its client, and it holds
+/// a connection and the event's claim. Checkout waits up to 10 s for an answer.
+pub const HANDLER_TIME_MAX_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long a delivery waits for a copy of its event that another process has in hand. Longer than
+/// handlers take, so that most copies learn the outcome; short, because it occupies a connection.
+pub const CLAIM_WAIT_MAX_DEFAULT: Duration = Duration::from_secs(2);
+
+/// How long a delivery waits for a place among the transactions and for a connection of the pool.
+pub const ACQUIRE_TIME_MAX_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long a body may take to arrive.
+pub const BODY_TIME_MAX_DEFAULT: Duration = Duration::from_secs(10);
+
+/// How many verified deliveries may be in progress, the waiting ones included. At Stripe's usual
+/// size of a body, a few kilobytes, that is about a megabyte.
+pub const DELIVERIES_MAX_DEFAULT: usize = 256;
+
+/// Processes each event once, in the handler's own database transaction.
+///
+/// The [module docs](crate::once) say how a delivery runs and what is answered. Clones share their
+/// state; keep one to [`drain`](Self::drain) at shutdown.
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use axum::{Router, routing::post};
+/// use axum_stripe_webhook::{EventTx, ProcessOnceLayer, SigningSecret, Verifier, migrate};
+/// use sqlx::{Sqlite, SqlitePool};
+///
+/// async fn webhook(tx: EventTx<Sqlite>) {}
+///
+/// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+/// let verifier = Verifier::new(SigningSecret::from_env("STRIPE_WEBHOOK_SECRET")?);
+/// let pool = SqlitePool::connect("sqlite://orders.sqlite?mode=rwc").await?;
+/// migrate(&pool).await?;
+///
+/// let once = ProcessOnceLayer::new(pool, verifier).handler_time_max(Duration::from_secs(10));
+/// let app: Router =
+///     Router::new().route("/webhooks/stripe", post(webhook).route_layer(once.clone()));
+///
+/// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+/// axum::serve(listener, app).await?;
+/// once.drain().await;
+/// # Ok(())
+/// # }
+/// ```
+pub struct ProcessOnceLayer<DB: Ledger> {
+    pub(super) pool: Pool<DB>,
+    pub(super) verifier: Arc<dyn ProvideVerifier + Send + Sync>,
+    pub(super) endpoint: Arc<str>,
+    pub(super) limits: Limits,
+    pub(super) body_time_max: Duration,
+    pub(super) in_flight: InFlight,
+    pub(super) transactions: Arc<Semaphore>,
+    pub(super) deliveries: Arc<Semaphore>,
+    deliveries_max: u32,
+}
+
+impl<DB: Ledger> ProcessOnceLayer<DB> {
+    /// Makes a layer of the pool that the handlers' transactions come from and the verifier.
+    ///
+    /// The tables must be there: see [`migrate`](crate::migrate). A pool for SQLite must be of a
+    /// file: each connection to `:memory:` has a database of its own.
+    pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
+        let transactions = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
+        let layer = Self {
+            pool,
+            verifier: Arc::new(verifier),
+            endpoint: ENDPOINT_DEFAULT.into(),
+            limits: Limits {
+                acquire_time_max: ACQUIRE_TIME_MAX_DEFAULT,
+                claim_wait_max: CLAIM_WAIT_MAX_DEFAULT,
+                handler_time_max: HANDLER_TIME_MAX_DEFAULT,
+            },
+            body_time_max: BODY_TIME_MAX_DEFAULT,
+            in_flight: InFlight::default(),
+            transactions,
+            deliveries: Arc::new(Semaphore::new(0)),
+            deliveries_max: 0,
+        };
+        layer.deliveries_max(DELIVERIES_MAX_DEFAULT)
+    }
+
+    /// Labels the endpoint; [`ENDPOINT_DEFAULT`] unless set.
+    ///
+    /// An event is processed once for each label. Give two endpoints of one Stripe account that
+    /// deliver to the same service different labels if each is to process the events that both get;
+    /// give a destination of snapshot events and one of thin events the same. Changing a label
+    /// forgets what was processed under it.
+    #[must_use]
+    pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.endpoint = label.into();
+        self
+    }
+
+    /// See [`HANDLER_TIME_MAX_DEFAULT`].
+    #[must_use]
+    pub fn handler_time_max(mut self, limit: Duration) -> Self {
+        self.limits.handler_time_max = limit;
+        self
+    }
+
+    /// See [`CLAIM_WAIT_MAX_DEFAULT`]. On SQLite the wait is the connection's `busy_timeout`.
+    #[must_use]
+    pub fn claim_wait_max(mut self, limit: Duration) -> Self {
+        self.limits.claim_wait_max = limit;
+        self
+    }
+
+    /// See [`ACQUIRE_TIME_MAX_DEFAULT`].
+    #[must_use]
+    pub fn acquire_time_max(mut self, limit: Duration) -> Self {
+        self.limits.acquire_time_max = limit;
+        self
+    }
+
+    /// See [`BODY_TIME_MAX_DEFAULT`].
+    #[must_use]
+    pub fn body_time_max(mut self, limit: Duration) -> Self {
+        self.body_time_max = limit;
+        self
+    }
+
+    /// See [`DELIVERIES_MAX_DEFAULT`]. At least one.
+    #[must_use]
+    pub fn deliveries_max(mut self, limit: usize) -> Self {
+        // A semaphore hands out as many as a u32 counts at once, and `drain` wants them all.
+        self.deliveries_max =
+            u32::try_from(limit.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+        self.deliveries = Arc::new(Semaphore::new(self.deliveries_max as usize));
+        self
+    }
+
+    /// Waits for the deliveries in progress, those included whose client has gone, and has every
+    /// later one answered with 503.
+    ///
+    /// Call it after the server has shut down, before the runtime ends. It takes no longer than the
+    /// time limits allow together.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it is done, it has no effect.
+    pub async fn drain(&self) {
+        if let Ok(all) = self.deliveries.acquire_many(self.deliveries_max).await {
+            all.forget();
+        }
+    }
+}
+
+impl<S, DB: Ledger> Layer<S> for ProcessOnceLayer<DB> {
+    type Service = ProcessOnce<S, DB>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        ProcessOnce::new(inner, self.clone())
+    }
+}
+
+impl<DB: Ledger> Clone for ProcessOnceLayer<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            verifier: Arc::clone(&self.verifier),
+            endpoint: Arc::clone(&self.endpoint),
+            limits: self.limits,
+            body_time_max: self.body_time_max,
+            in_flight: self.in_flight.clone(),
+            transactions: Arc::clone(&self.transactions),
+            deliveries: Arc::clone(&self.deliveries),
+            deliveries_max: self.deliveries_max,
+        }
+    }
+}
+
+impl<DB: Ledger> fmt::Debug for ProcessOnceLayer<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ProcessOnceLayer")
+            .field("endpoint", &self.endpoint)
+            .field("limits", &self.limits)
+            .field("body_time_max", &self.body_time_max)
+            .field("deliveries_max", &self.deliveries_max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,63 @@
+//! Processing an event once: [`ProcessOnceLayer`] and [`EventTx`].
+//!
+//! Put the layer on the webhook's route (`route_layer`), not on the whole `Router`: other routes
+//! are not webhooks, and every request that reaches the layer without a valid signature is refused.
+//!
+//! # How a delivery runs
+//!
+//! 1. The body is read within its limits, verified, and its envelope parsed. A client that goes
+//!    away until here has cost nothing.
+//! 2. The same event already in flight in this process: 409, without touching the database.
+//! 3. More deliveries in progress than the cap: 503, at once.
+//! 4. A task of its own takes over, so that a client that disconnects cannot stop what follows half
+//!    way. It waits for a place among the transactions, of which there are fewer than the pool has
+//!    connections, and opens one (READ COMMITTED).
+//! 5. It claims the event: `insert … on conflict do nothing` into `processed_stripe_events`. No row
+//!    written: a duplicate, 200. Another process has the event in hand: 409 after a limited wait.
+//! 6. The handler runs, within its time limit. A panic is caught.
+//! 7. The transaction is taken back from the handler. Not there any more: 500.
+//! 8. On a 2xx, the last statement makes sure that it is still the same transaction and that
+//!    nothing in it has failed; then COMMIT. On anything else, 3xx included, it is rolled back and
+//!    the handler's answer is passed on.
+//!
+//! So the handler's writes and the event's row commit together or not at all, and at most once.
+//! Deliveries, and whatever a handler does outside the database, are at-least-once.
+//!
+//! # Answers
+//!
+//! Of the layer itself; before it, those of [`StripeEventRejection`](crate::StripeEventRejection)
+//! apply, and after it the handler's own. Bodies are one fixed line.
+//!
+//! | answer | status | Stripe retries |
+//! |---|---|---|
+//! | `Duplicate` | 200 | no |
+//! | `InFlight` | 409 | yes |
+//! | `HandlerPanicked` | 500 | yes |
+//! | `TransactionKept` | 500 | yes |
+//! | `TransactionEnded` | 500 | yes |
+//! | `TransactionAborted` | 500 | yes |
+//! | `CommitRefused` | 500 | yes |
+//! | `Overloaded` | 503 | yes |
+//! | `DatabaseUnavailable` | 503 | yes |
+//! | `HandlerTimedOut` | 503 | yes |
+//!
+//! # Not deduplicated
+//!
+//! `evt_00000000000000`, the id of every test event sent from the Dashboard, and
+//! `issuing_authorization.request`, whose duplicate must be answered with the decision again. Their
+//! handlers run in a transaction, which leaves no row in `processed_stripe_events`.
+
+mod answer;
+mod delivery;
+mod event_tx;
+mod in_flight;
+mod layer;
+mod service;
+
+pub(crate) use answer::Answer;
+pub use event_tx::{EventTx, EventTxRejection};
+pub use layer::{
+    ACQUIRE_TIME_MAX_DEFAULT, BODY_TIME_MAX_DEFAULT, CLAIM_WAIT_MAX_DEFAULT,
+    DELIVERIES_MAX_DEFAULT, ENDPOINT_DEFAULT, HANDLER_TIME_MAX_DEFAULT, ProcessOnceLayer,
+};
+pub use service::ProcessOnce;

@@ -1,0 +1,68 @@
+//! The crate's tables and how they get there.
+
+use axum_stripe_webhook::migrate;
+use sqlx::{Postgres, Sqlite};
+
+use crate::database::TestBackend;
+
+async fn several_starts_at_once_migrate_once<DB: TestBackend>() {
+    let fresh = DB::fresh().await;
+    let pools = [
+        DB::connect(&fresh.url, 2).await,
+        DB::connect(&fresh.url, 2).await,
+    ];
+    let [first, second] = &pools;
+    let (first, second) = tokio::join!(migrate(first), migrate(second));
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(DB::count(&pools[0], "_stripe_webhook_migrations").await, 1);
+    migrate(&pools[0]).await.expect("at every start");
+}
+
+#[tokio::test]
+async fn several_starts_at_once_migrate_once_on_postgres() {
+    several_starts_at_once_migrate_once::<Postgres>().await;
+}
+
+#[tokio::test]
+async fn several_starts_at_once_migrate_once_on_sqlite() {
+    several_starts_at_once_migrate_once::<Sqlite>().await;
+}
+
+/// sqlx's migrator keeps its advisory lock when it fails; the next one would wait for ever.
+#[tokio::test]
+async fn a_failed_migration_does_not_block_the_next_one() {
+    let fresh = Postgres::fresh().await;
+    let pool = Postgres::connect(&fresh.url, 2).await;
+    let mut connection = pool.acquire().await.unwrap();
+    Postgres::run(
+        &mut connection,
+        "create table stripe_effects (in_the_way text)",
+    )
+    .await
+    .unwrap();
+    migrate(&pool).await.expect_err("the table is in the way");
+    Postgres::run(&mut connection, "drop table stripe_effects")
+        .await
+        .unwrap();
+    migrate(&pool)
+        .await
+        .expect("nothing is in the way any more");
+}
+
+#[tokio::test]
+async fn the_services_own_migrations_are_left_alone() {
+    let fresh = Postgres::fresh().await;
+    let pool = Postgres::connect(&fresh.url, 2).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let theirs = "create table _sqlx_migrations (version bigint primary key, success boolean)";
+    Postgres::run(&mut connection, theirs).await.unwrap();
+    Postgres::run(
+        &mut connection,
+        "insert into _sqlx_migrations values (7, false)",
+    )
+    .await
+    .unwrap();
+    migrate(&pool).await.unwrap();
+    assert_eq!(Postgres::count(&pool, "_sqlx_migrations").await, 1);
+}

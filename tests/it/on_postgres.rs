@@ -1,0 +1,259 @@
+//! What only Postgres can show.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum_stripe_webhook::EventTx;
+use futures_util::future::join_all;
+use sqlx::{Executor, Postgres, postgres::PgPoolOptions, query, query_scalar};
+
+use crate::{
+    database::{TestBackend, open},
+    endpoint::{Door, Endpoint, work},
+};
+
+type Tx = EventTx<Postgres>;
+
+#[tokio::test]
+async fn a_swallowed_database_error_is_not_answered_with_200() {
+    let endpoint = Endpoint::<Postgres>::new(|mut tx: Tx| async move {
+        Postgres::work(&mut tx, "evt_1").await.unwrap();
+        let _swallowed = Postgres::run(&mut tx, "select 1 / 0").await;
+    })
+    .await;
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(endpoint.rows().await, 0);
+    let mended = endpoint
+        .other_process(work::<Postgres>, |layer| layer)
+        .await;
+    assert_eq!(mended.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(mended.processed().await, (1, 1));
+}
+
+#[tokio::test]
+async fn the_handlers_own_unique_violation_is_not_taken_for_a_duplicate() {
+    let endpoint = Endpoint::<Postgres>::new(|mut tx: Tx| async move {
+        let twice = "insert into stripe_effects values ('a', 'evt'), ('a', 'evt')";
+        match Postgres::run(&mut tx, twice).await {
+            Ok(()) => StatusCode::OK,
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    })
+    .await;
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(endpoint.rows().await, 0);
+}
+
+#[tokio::test]
+async fn a_commit_that_a_deferred_constraint_refuses_is_500() {
+    let endpoint = Endpoint::<Postgres>::new(|mut tx: Tx| async move {
+        Postgres::run(&mut tx, "insert into child values (7)")
+            .await
+            .unwrap();
+    })
+    .await;
+    let mut connection = endpoint.pool.acquire().await.unwrap();
+    let tables = "create table parent (id int primary key);
+        create table child (id int references parent deferrable initially deferred)";
+    Postgres::run(&mut connection, tables).await.unwrap();
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(endpoint.rows().await + endpoint.count("child").await, 0);
+}
+
+#[tokio::test]
+async fn a_copy_in_another_process_waits_and_learns_that_it_is_a_duplicate() {
+    let door = Door::closed();
+    let first = Endpoint::<Postgres>::new(behind(door.clone())).await;
+    let other = first.other_process(work::<Postgres>, |layer| layer).await;
+    let copy = async {
+        door.wait_for_arrival().await;
+        let copy = other.deliver("evt_1");
+        let release = async {
+            waits_for_a_lock(&other).await;
+            door.open(1);
+        };
+        tokio::join!(copy, release).0
+    };
+    let (first_answer, copy) = tokio::join!(first.deliver("evt_1"), copy);
+    assert_eq!((first_answer, copy), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(first.processed().await, (1, 1));
+}
+
+#[tokio::test]
+async fn a_copy_in_another_process_takes_over_when_the_first_rolls_back() {
+    let door = Door::closed();
+    let passing = door.clone();
+    let first = Endpoint::<Postgres>::new(move |_: Tx| {
+        let door = passing.clone();
+        async move {
+            door.pass().await;
+            StatusCode::BAD_GATEWAY
+        }
+    })
+    .await;
+    let other = first.other_process(work::<Postgres>, |layer| layer).await;
+    let copy = async {
+        door.wait_for_arrival().await;
+        let release = async {
+            waits_for_a_lock(&other).await;
+            door.open(1);
+        };
+        tokio::join!(other.deliver("evt_1"), release).0
+    };
+    let (first_answer, copy) = tokio::join!(first.deliver("evt_1"), copy);
+    assert_eq!(
+        (first_answer, copy),
+        (StatusCode::BAD_GATEWAY, StatusCode::OK)
+    );
+    assert_eq!(first.processed().await, (1, 1));
+}
+
+#[tokio::test]
+async fn the_wait_for_a_copy_in_another_process_is_limited() {
+    let door = Door::closed();
+    let first = Endpoint::<Postgres>::new(behind(door.clone())).await;
+    let limit = std::time::Duration::from_millis(50);
+    let other = first
+        .other_process(work::<Postgres>, |layer| layer.claim_wait_max(limit))
+        .await;
+    let copy = async {
+        door.wait_for_arrival().await;
+        let copy = other.deliver("evt_1").await;
+        door.open(1);
+        copy
+    };
+    let (first_answer, copy) = tokio::join!(first.deliver("evt_1"), copy);
+    assert_eq!((first_answer, copy), (StatusCode::OK, StatusCode::CONFLICT));
+    assert_eq!(first.processed().await, (1, 1));
+}
+
+#[tokio::test]
+async fn handlers_that_take_a_second_connection_do_not_deadlock_the_pool() {
+    let (fresh, pool) = open::<Postgres>().await;
+    let second = pool.clone();
+    let handler = move |mut tx: Tx| {
+        let pool = second.clone();
+        async move {
+            let id = tx.event().id().to_owned();
+            pool.acquire().await.unwrap();
+            Postgres::work(&mut tx, &id).await.unwrap();
+        }
+    };
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
+    let ids: Vec<_> = (0..40).map(|n| format!("evt_{n}")).collect();
+    let answers = join_all(ids.iter().map(|id| endpoint.deliver(id))).await;
+    assert_eq!(answers, vec![StatusCode::OK; 40]);
+    assert_eq!(endpoint.processed().await, (40, 40));
+}
+
+/// The sessions' own time-outs in force, as the handler sees them.
+async fn settings_in_handler(session: &'static str) -> String {
+    let (fresh, _) = open::<Postgres>().await;
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .after_connect(move |connection, _| {
+            Box::pin(async move { connection.execute(session).await.map(|_| ()) })
+        })
+        .connect(&fresh.url)
+        .await
+        .unwrap();
+    let handler = |mut tx: Tx| async move {
+        let settings = "select concat_ws(' ', current_setting('lock_timeout'),
+            current_setting('idle_in_transaction_session_timeout'),
+            current_setting('statement_timeout'), current_setting('transaction_isolation'))";
+        query_scalar::<_, String>(settings)
+            .fetch_one(&mut *tx)
+            .await
+            .unwrap()
+    };
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
+    let request = crate::stripe::delivery(&crate::stripe::event("evt_1"));
+    let response = tower::ServiceExt::oneshot(endpoint.app.clone(), request)
+        .await
+        .unwrap();
+    let body = axum::body::to_bytes(response.into_body(), 1024)
+        .await
+        .unwrap();
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn the_claims_lock_timeout_does_not_stay_on_for_the_handler() {
+    assert_eq!(
+        settings_in_handler("select 1").await,
+        "0 35s 35s read committed"
+    );
+}
+
+#[tokio::test]
+async fn shorter_timeouts_of_the_service_stay_and_longer_ones_are_cut() {
+    let session = "set lock_timeout = '7s'; set statement_timeout = '3s';
+        set idle_in_transaction_session_timeout = '1d';
+        set default_transaction_isolation = 'serializable'";
+    assert_eq!(
+        settings_in_handler(session).await,
+        "7s 35s 3s read committed"
+    );
+}
+
+#[tokio::test]
+async fn rows_that_somebody_else_inserts_can_be_committed() {
+    let (_fresh, pool) = open::<Postgres>().await;
+    query("insert into processed_stripe_events (event_id, endpoint, event_type) values ('a', 'b', 'c')")
+        .execute(&pool)
+        .await
+        .unwrap();
+    assert_eq!(Postgres::count(&pool, "processed_stripe_events").await, 1);
+}
+
+#[tokio::test]
+async fn no_transaction_is_left_open_behind_clients_that_disconnect() {
+    let door = Door::closed();
+    let endpoint = Endpoint::<Postgres>::new(behind(door.clone())).await;
+    for n in 0..10 {
+        let id = format!("evt_{n}");
+        tokio::select! {
+            answer = endpoint.deliver(&id) => panic!("answered {answer} behind a closed door"),
+            () = door.wait_for_arrival() => {}
+        }
+        door.open(1);
+    }
+    endpoint.layer.drain().await;
+    assert_eq!(endpoint.processed().await, (10, 10));
+    let open = "select count(*) from pg_stat_activity
+        where datname = current_database() and state like 'idle in transaction%'";
+    let open: i64 = query_scalar(open).fetch_one(&endpoint.pool).await.unwrap();
+    assert_eq!(open, 0);
+}
+
+fn behind(
+    door: Door,
+) -> impl Fn(Tx) -> futures_util::future::BoxFuture<'static, StatusCode> + Clone + Send + Sync {
+    move |tx| {
+        let door = door.clone();
+        Box::pin(async move {
+            door.pass().await;
+            work(tx).await
+        })
+    }
+}
+
+/// Returns once some session of the test's database waits for a lock.
+async fn waits_for_a_lock(endpoint: &Endpoint<Postgres>) {
+    let waiting = "select exists (select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock')";
+    while !query_scalar::<_, bool>(waiting)
+        .fetch_one(&endpoint.pool)
+        .await
+        .unwrap()
+    {}
+}

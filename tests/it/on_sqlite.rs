@@ -1,0 +1,113 @@
+//! What only SQLite can show.
+
+use axum::http::StatusCode;
+use axum_stripe_webhook::EventTx;
+use futures_util::future::join_all;
+use sqlx::Sqlite;
+
+use crate::{
+    database::TestBackend,
+    endpoint::{Door, Endpoint, work},
+};
+
+type Tx = EventTx<Sqlite>;
+
+/// A full disk ends the transaction by itself, unless the statement has a journal of its own: what
+/// follows would be committed statement by statement.
+#[tokio::test]
+async fn a_swallowed_full_disk_is_not_answered_with_200() {
+    let endpoint = Endpoint::<Sqlite>::new(|mut tx: Tx| async move {
+        Sqlite::work(&mut tx, "evt_1").await.unwrap();
+        Sqlite::run(&mut tx, "pragma max_page_count = 1")
+            .await
+            .unwrap();
+        let too_much = "insert into work values (hex(zeroblob(10000000)))";
+        Sqlite::run(&mut tx, too_much)
+            .await
+            .expect_err("the disk is full");
+        let _swallowed = Sqlite::work(&mut tx, "after the end").await;
+    })
+    .await;
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(endpoint.rows().await, 0);
+    let mended = endpoint.other_process(work::<Sqlite>, |layer| layer).await;
+    assert_eq!(mended.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(mended.processed().await, (1, 1));
+}
+
+#[tokio::test]
+async fn writes_after_a_rollback_of_the_handlers_own_are_refused() {
+    let endpoint = Endpoint::<Sqlite>::new(|mut tx: Tx| async move {
+        Sqlite::run(&mut tx, "rollback").await.unwrap();
+        Sqlite::work(&mut tx, "alone")
+            .await
+            .expect_err("it would commit by itself");
+    })
+    .await;
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(endpoint.rows().await, 0);
+}
+
+/// Unlike on Postgres, where it aborts the transaction. Row and writes still commit together.
+#[tokio::test]
+async fn a_swallowed_constraint_error_commits_what_else_was_written() {
+    let endpoint = Endpoint::<Sqlite>::new(|mut tx: Tx| async move {
+        Sqlite::work(&mut tx, "evt_1").await.unwrap();
+        Sqlite::run(&mut tx, "insert into work values (null)")
+            .await
+            .expect_err("not null");
+    })
+    .await;
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (1, 1));
+}
+
+#[tokio::test]
+async fn a_write_lock_held_by_somebody_else_is_503() {
+    let endpoint = Endpoint::<Sqlite>::new(work::<Sqlite>).await;
+    let mut somebody = endpoint.pool.acquire().await.unwrap();
+    Sqlite::run(&mut somebody, "begin immediate").await.unwrap();
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    Sqlite::run(&mut somebody, "rollback").await.unwrap();
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn deliveries_take_turns_at_the_only_writer() {
+    let endpoint = Endpoint::<Sqlite>::new(work::<Sqlite>).await;
+    let ids: Vec<_> = (0..40).map(|n| format!("evt_{n}")).collect();
+    let answers = join_all(ids.iter().map(|id| endpoint.deliver(id))).await;
+    assert_eq!(answers, vec![StatusCode::OK; 40]);
+    assert_eq!(endpoint.processed().await, (40, 40));
+}
+
+#[tokio::test]
+async fn a_connection_goes_back_to_the_pool_without_the_hooks() {
+    let door = Door::closed();
+    door.open(2);
+    let passing = door.clone();
+    let endpoint = Endpoint::<Sqlite>::new(move |tx: Tx| {
+        let door = passing.clone();
+        async move {
+            door.pass().await;
+            work(tx).await
+        }
+    })
+    .await;
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    for _ in 0..crate::database::CONNECTIONS {
+        let mut connection = endpoint.pool.acquire().await.unwrap();
+        Sqlite::work(&mut connection, "outside")
+            .await
+            .expect("an ordinary write commits");
+    }
+}

@@ -1,0 +1,167 @@
+//! Prose that the code can contradict.
+
+use std::{collections::BTreeSet, fs, path::Path};
+
+use axum_stripe_webhook::{BODY_BYTES_CEILING, event::ID_BYTES_MAX, once, signature};
+
+const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
+const README: &str = include_str!("../../README.md");
+const MANIFEST: &str = include_str!("../../Cargo.toml");
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn sources(folder: &Path, into: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn the_code_map_names_what_exists_and_all_of_it() {
+    let map = section(ARCHITECTURE, "## Code map");
+    let named: BTreeSet<_> = quoted(map)
+        .filter_map(|name| name.strip_prefix("src/"))
+        .map(|name| {
+            name.trim_end_matches('/')
+                .trim_end_matches(".rs")
+                .to_owned()
+        })
+        .collect();
+    let existing: BTreeSet<_> = fs::read_dir(root().join("src"))
+        .unwrap()
+        .map(|entry| {
+            entry
+                .unwrap()
+                .path()
+                .file_stem()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .to_owned()
+        })
+        .filter(|name| name != "lib")
+        .collect();
+    assert_eq!(named, existing);
+}
+
+#[test]
+fn every_guarantee_names_tests_that_exist() {
+    let mut tests = String::new();
+    sources(&root().join("tests"), &mut tests);
+    sources(&root().join("src"), &mut tests);
+    let rows = section(ARCHITECTURE, "## Guarantees");
+    let named: Vec<_> = quoted(rows).collect();
+    assert!(named.len() > 20);
+    for name in named {
+        assert!(
+            tests.contains(&format!("fn {name}")),
+            "there is no test {name}"
+        );
+    }
+}
+
+#[test]
+fn the_bounds_are_those_of_the_code() {
+    let rows = section(ARCHITECTURE, "## Bounds");
+    let seconds = |limit: std::time::Duration| format!("{} s", limit.as_secs());
+    for (constant, value) in [
+        (
+            "HEADER_BYTES_MAX",
+            format!("{} bytes", signature::HEADER_BYTES_MAX),
+        ),
+        ("SIGNATURES_MAX", signature::SIGNATURES_MAX.to_string()),
+        ("TOLERANCE_DEFAULT", seconds(signature::TOLERANCE_DEFAULT)),
+        ("BODY_BYTES_CEILING", format!("{BODY_BYTES_CEILING} bytes")),
+        ("ID_BYTES_MAX", format!("{ID_BYTES_MAX} bytes")),
+        (
+            "BODY_TIME_MAX_DEFAULT",
+            seconds(once::BODY_TIME_MAX_DEFAULT),
+        ),
+        (
+            "DELIVERIES_MAX_DEFAULT",
+            once::DELIVERIES_MAX_DEFAULT.to_string(),
+        ),
+        (
+            "ACQUIRE_TIME_MAX_DEFAULT",
+            seconds(once::ACQUIRE_TIME_MAX_DEFAULT),
+        ),
+        (
+            "CLAIM_WAIT_MAX_DEFAULT",
+            seconds(once::CLAIM_WAIT_MAX_DEFAULT),
+        ),
+        (
+            "HANDLER_TIME_MAX_DEFAULT",
+            seconds(once::HANDLER_TIME_MAX_DEFAULT),
+        ),
+    ] {
+        let row = rows
+            .lines()
+            .find(|row| row.contains(&format!("`{constant}`")));
+        let row = row.unwrap_or_else(|| panic!("{constant} has no row"));
+        assert!(row.contains(&value), "{row} should say {value}");
+    }
+}
+
+#[test]
+fn readmes_feature_table_is_the_manifests() {
+    let table: BTreeSet<_> = section(README, "## Features")
+        .lines()
+        .filter_map(|line| quoted(line.strip_prefix("| `").map(|_| line)?).next())
+        .collect();
+    let features = section(MANIFEST, "[features]");
+    let features: BTreeSet<_> = features
+        .lines()
+        .filter_map(|line| line.split_once(" = ").map(|(name, _)| name))
+        .filter(|name| *name != "default" && !name.starts_with('_'))
+        .collect();
+    assert_eq!(table, features);
+}
+
+#[test]
+fn readmes_example_is_short_enough_to_read() {
+    let example = README
+        .split("```rust,no_run\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let lines = example.lines().count();
+    assert!((15..=30).contains(&lines), "{lines} lines");
+    assert!(README.lines().count() <= 200);
+}
+
+/// Released migrations are never edited: their hash is their name.
+#[test]
+fn migrations_of_both_backends_are_the_same_files() {
+    let names = |backend: &str| -> BTreeSet<_> {
+        fs::read_dir(root().join("migrations").join(backend))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect()
+    };
+    assert_eq!(names("postgres"), names("sqlite"));
+}
+
+fn section<'a>(text: &'a str, heading: &str) -> &'a str {
+    let body = text.split(&format!("\n{heading}\n")).nth(1).expect(heading);
+    let level = heading.split_whitespace().next().unwrap();
+    let next = if level.starts_with('#') {
+        format!("\n{level} ")
+    } else {
+        "\n[".to_owned()
+    };
+    body.split(&next).next().unwrap()
+}
