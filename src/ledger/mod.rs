@@ -66,11 +66,13 @@ pub trait Backend: Database + fmt::Debug {
     fn claim(
         connection: &mut Self::Connection,
         entry: &Entry<'_>,
+        limits: &Limits,
     ) -> impl Future<Output = Result<Option<Self::Seal>, LedgerError>> + Send;
 
     /// What [`claim`](Self::claim) does beside writing, for an event that is not deduplicated.
     fn pass(
         connection: &mut Self::Connection,
+        limits: &Limits,
     ) -> impl Future<Output = Result<Self::Seal, LedgerError>> + Send;
 
     /// The last statement before COMMIT: fails unless this is still the transaction of the claim,

@@ -21,6 +21,34 @@ const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// `in_failed_sql_transaction`: an earlier statement of the transaction failed.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
+/// What a claim settles beside its row, as columns: the transaction's id, the service's own
+/// `lock_timeout` for the handler's statements, and the time-outs by which the server frees the
+/// claim of a process that has stalled or of a statement that was abandoned. A shorter one of the
+/// service's stays; zero is "none". `$limit` is the parameter with their milliseconds.
+macro_rules! settled {
+    ($limit:literal) => {
+        concat!(
+            "pg_current_xact_id()::text::bigint,
+             set_config('lock_timeout', current_setting('axum_stripe_webhook.lock_timeout'), true),
+             ",
+            settled!($limit, "idle_in_transaction_session_timeout"),
+            ",
+             ",
+            settled!($limit, "statement_timeout"),
+        )
+    };
+    ($limit:literal, $setting:literal) => {
+        concat!(
+            "set_config('", $setting, "', case
+                when current_setting('", $setting, "')::interval
+                    between interval '1 ms' and ", $limit, " * interval '1 ms'
+                then current_setting('", $setting, "') else ", $limit, "::text end, true)",
+        )
+    };
+}
+
+type Settled = (i64, String, String, String);
+
 impl Backend for Postgres {
     /// The id of the transaction. A savepoint has the same; a later transaction never has.
     type Seal = i64;
@@ -33,26 +61,19 @@ impl Backend for Postgres {
     }
 
     /// Everything in one simple query, which is one round trip. sqlx forgets the transaction if a
-    /// part of it fails, so only what cannot fail stands here, never the claim.
+    /// part of it fails, so only what cannot fail stands here, never the claim. It is parsed anew
+    /// each time, so only what the claim needs stands here.
     ///
     /// - `axum_stripe_webhook.transaction` arms the trigger that refuses a COMMIT of the handler's.
-    /// - `lock_timeout` limits the claim's wait; [`claim`](Self::claim) puts the service's own
-    ///   value back.
-    /// - The two time-outs make the server free the claim of a process that has stalled, or of a
-    ///   statement that was abandoned; a shorter setting of the service's stays.
+    /// - `lock_timeout` limits the claim's wait; the service's own value is kept meanwhile.
     fn begin_statement(limits: &Limits) -> SqlStr {
         let claim_wait_ms = milliseconds(limits.claim_wait_max);
-        let server_ms = milliseconds(limits.handler_time_max.saturating_add(SERVER_TIME_MARGIN));
         AssertSqlSafe(format!(
             "begin isolation level read committed;
              select
                 set_config('axum_stripe_webhook.transaction', 'open', true),
                 set_config('axum_stripe_webhook.lock_timeout', current_setting('lock_timeout'), true),
-                set_config('lock_timeout', '{claim_wait_ms}', true),
-                {idle},
-                {statement}",
-            idle = at_most("idle_in_transaction_session_timeout", server_ms),
-            statement = at_most("statement_timeout", server_ms),
+                set_config('lock_timeout', '{claim_wait_ms}', true)"
         ))
         .into_sql_str()
     }
@@ -60,36 +81,34 @@ impl Backend for Postgres {
     async fn claim(
         connection: &mut PgConnection,
         entry: &Entry<'_>,
+        limits: &Limits,
     ) -> Result<Option<i64>, LedgerError> {
-        let claimed: Option<(i64, String)> = query_as(
+        let claimed: Option<Settled> = query_as(concat!(
             "insert into processed_stripe_events
                 (event_id, endpoint, event_type, account, livemode, created_at)
              values ($1, $2, $3, $4, $5, to_timestamp($6))
              on conflict (event_id, endpoint) do nothing
-             returning
-                pg_current_xact_id()::text::bigint,
-                set_config('lock_timeout', current_setting('axum_stripe_webhook.lock_timeout'), true)",
-        )
+             returning ",
+            settled!("$7")
+        ))
         .bind(entry.event_id)
         .bind(entry.endpoint)
         .bind(entry.event_type)
         .bind(entry.account)
         .bind(entry.livemode)
         .bind(entry.created_unix)
+        .bind(server_ms(limits))
         .fetch_optional(connection)
         .await
         .map_err(of_claim)?;
-        Ok(claimed.map(|(transaction_id, _)| transaction_id))
+        Ok(claimed.map(|(transaction_id, ..)| transaction_id))
     }
 
-    async fn pass(connection: &mut PgConnection) -> Result<i64, LedgerError> {
-        let (transaction_id, _): (i64, String) = query_as(
-            "select
-                pg_current_xact_id()::text::bigint,
-                set_config('lock_timeout', current_setting('axum_stripe_webhook.lock_timeout'), true)",
-        )
-        .fetch_one(connection)
-        .await?;
+    async fn pass(connection: &mut PgConnection, limits: &Limits) -> Result<i64, LedgerError> {
+        let (transaction_id, ..): Settled = query_as(concat!("select ", settled!("$1")))
+            .bind(server_ms(limits))
+            .fetch_one(connection)
+            .await?;
         Ok(transaction_id)
     }
 
@@ -121,14 +140,8 @@ impl Backend for Postgres {
     }
 }
 
-/// Sets a time-out for the transaction, unless the session has a shorter one. Zero is "none".
-fn at_most(setting: &str, limit_ms: i32) -> String {
-    format!(
-        "set_config('{setting}', case
-            when current_setting('{setting}')::interval
-                between interval '1 ms' and interval '{limit_ms} ms'
-            then current_setting('{setting}') else '{limit_ms}' end, true)"
-    )
+fn server_ms(limits: &Limits) -> i32 {
+    milliseconds(limits.handler_time_max.saturating_add(SERVER_TIME_MARGIN))
 }
 
 /// Postgres' time-outs are 32-bit milliseconds, and zero would switch them off.

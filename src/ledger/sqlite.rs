@@ -43,6 +43,7 @@ impl Backend for Sqlite {
     async fn claim(
         connection: &mut SqliteConnection,
         entry: &Entry<'_>,
+        limits: &Limits,
     ) -> Result<Option<Arc<Watch>>, LedgerError> {
         let inserted = query(
             "insert into processed_stripe_events
@@ -64,11 +65,14 @@ impl Backend for Sqlite {
         .await?;
         match inserted.rows_affected() {
             0 => Ok(None),
-            _ => Self::pass(connection).await.map(Some),
+            _ => Self::pass(connection, limits).await.map(Some),
         }
     }
 
-    async fn pass(connection: &mut SqliteConnection) -> Result<Arc<Watch>, LedgerError> {
+    async fn pass(
+        connection: &mut SqliteConnection,
+        _: &Limits,
+    ) -> Result<Arc<Watch>, LedgerError> {
         let watch = Arc::new(Watch::default());
         let mut handle = connection.lock_handle().await?;
         handle.set_commit_hook({

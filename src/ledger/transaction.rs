@@ -57,13 +57,14 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         limits: &Limits,
     ) -> Result<bool, LedgerError> {
         let time_max = limits.claim_wait_max.saturating_add(STATEMENT_TIME_MAX);
-        self.seal = within(time_max, DB::claim(&mut self.connection, entry)).await?;
+        self.seal = within(time_max, DB::claim(&mut self.connection, entry, limits)).await?;
         Ok(self.seal.is_some())
     }
 
     /// Prepares for a handler whose event is not deduplicated.
-    pub(crate) async fn pass(&mut self) -> Result<(), LedgerError> {
-        self.seal = Some(within(STATEMENT_TIME_MAX, DB::pass(&mut self.connection)).await?);
+    pub(crate) async fn pass(&mut self, limits: &Limits) -> Result<(), LedgerError> {
+        let passed = DB::pass(&mut self.connection, limits);
+        self.seal = Some(within(STATEMENT_TIME_MAX, passed).await?);
         Ok(())
     }
 

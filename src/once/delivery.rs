@@ -90,10 +90,10 @@ impl<DB: Ledger> Delivery<DB> {
     }
 
     async fn claim(&self, transaction: &mut LedgerTransaction<DB>) -> Result<bool, LedgerError> {
-        if !self.deduplicated {
-            return transaction.pass().await.map(|()| true);
-        }
         let layer = &self.shared.layer;
+        if !self.deduplicated {
+            return transaction.pass(&layer.limits).await.map(|()| true);
+        }
         transaction
             .claim(&Entry::new(&self.event, &layer.endpoint), &layer.limits)
             .await
