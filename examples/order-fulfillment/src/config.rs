@@ -1,0 +1,150 @@
+//! The settings, from the environment.
+
+use std::{
+    env::{self, VarError},
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+use axum_stripe_webhook::{SecretError, SigningSecret, Verifier};
+use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
+
+const SECRET: &str = "STRIPE_WEBHOOK_SECRET";
+const OLD_SECRET: &str = "STRIPE_WEBHOOK_SECRET_OLD";
+const DATABASE: &str = "DATABASE_URL";
+const ADDRESS: &str = "BIND_ADDRESS";
+
+const DATABASE_DEFAULT: &str = "sqlite://orders.sqlite";
+/// Only this machine: Stripe comes in through a proxy, which has the certificate.
+const ADDRESS_DEFAULT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 3000);
+
+/// Where the server listens, and what it believes.
+#[derive(Debug)]
+pub struct Config {
+    /// Knows the endpoint's signing secrets.
+    pub verifier: Verifier,
+    /// The shop's database.
+    pub database: Database,
+    /// Where to listen.
+    pub address: SocketAddr,
+}
+
+/// Where the orders are kept.
+pub enum Database {
+    /// `postgres://…`
+    Postgres(PgConnectOptions),
+    /// `sqlite://…`, a file
+    Sqlite(SqliteConnectOptions),
+}
+
+/// Which variable does not hold what it should. The values are not quoted: they hold secrets.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The variable is not set, or its secret cannot be used.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Only two databases are spoken.
+    #[error("DATABASE_URL is for neither database: use postgres://… or sqlite://…")]
+    DatabaseScheme,
+    /// The scheme is known, the rest is not understood.
+    #[error("DATABASE_URL is not understood: check host, port and parameters")]
+    DatabaseUrl,
+    /// Not an IP address and a port.
+    #[error("BIND_ADDRESS is not an address and a port, such as {ADDRESS_DEFAULT}")]
+    Address,
+    /// Bytes that are not text.
+    #[error("{0} is not UTF-8")]
+    NotUtf8(&'static str),
+}
+
+impl Config {
+    /// Reads the variables that the [crate's docs](crate) list.
+    ///
+    /// # Errors
+    ///
+    /// When a variable that is needed is missing, or one does not hold what it should.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Ok(Self {
+            verifier: verifier()?,
+            database: Database::from_env()?,
+            address: match variable(ADDRESS)? {
+                Some(text) => text.parse().map_err(|_| ConfigError::Address)?,
+                None => ADDRESS_DEFAULT,
+            },
+        })
+    }
+}
+
+impl Database {
+    /// Reads `DATABASE_URL`.
+    ///
+    /// # Errors
+    ///
+    /// When it is set and is not the address of a Postgres or SQLite database.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        let url = variable(DATABASE)?;
+        Self::parse(url.as_deref().unwrap_or(DATABASE_DEFAULT))
+    }
+
+    fn parse(url: &str) -> Result<Self, ConfigError> {
+        let misunderstood = |_: sqlx::Error| ConfigError::DatabaseUrl;
+        match url.split_once(':') {
+            Some(("postgres" | "postgresql", _)) => {
+                Ok(Self::Postgres(url.parse().map_err(misunderstood)?))
+            }
+            Some(("sqlite", _)) => Ok(Self::Sqlite(url.parse().map_err(misunderstood)?)),
+            _ => Err(ConfigError::DatabaseScheme),
+        }
+    }
+}
+
+impl fmt::Debug for Database {
+    /// The options hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres(_) => "Postgres(..)",
+            Self::Sqlite(_) => "Sqlite(..)",
+        })
+    }
+}
+
+/// The old secret counts only while it is set: set but blank is a slip, and refused like the other.
+fn verifier() -> Result<Verifier, SecretError> {
+    let verifier = Verifier::new(SigningSecret::from_env(SECRET)?.named("current"));
+    match env::var_os(OLD_SECRET) {
+        Some(_) => Ok(verifier.with_secret(SigningSecret::from_env(OLD_SECRET)?.named("old"))),
+        None => Ok(verifier),
+    }
+}
+
+/// Set to nothing counts as not set.
+fn variable(name: &'static str) -> Result<Option<String>, ConfigError> {
+    match env::var(name) {
+        Ok(value) if value.trim().is_empty() => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(VarError::NotUnicode(_)) => Err(ConfigError::NotUtf8(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_scheme_chooses_the_database() {
+        for (url, expected) in [
+            ("postgres://u:p@h:5432/shop", "Ok(Postgres(..))"),
+            ("postgresql:///shop?host=/run", "Ok(Postgres(..))"),
+            ("sqlite://shop.sqlite", "Ok(Sqlite(..))"),
+            ("sqlite:/var/lib/shop.sqlite?mode=rw", "Ok(Sqlite(..))"),
+            ("mysql://u:p@h/shop", "Err(DatabaseScheme)"),
+            ("shop.sqlite", "Err(DatabaseScheme)"),
+            ("postgres://h:port/shop", "Err(DatabaseUrl)"),
+        ] {
+            assert_eq!(format!("{:?}", Database::parse(url)), expected, "{url}");
+        }
+    }
+}

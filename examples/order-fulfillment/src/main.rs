@@ -1,0 +1,127 @@
+//! Arguments and exit codes: 0 done, 1 failed, 2 not understood.
+
+use std::{
+    env,
+    error::Error,
+    io::{self, Write},
+    iter,
+    process::ExitCode,
+};
+
+use axum_stripe_webhook::Verifier;
+use order_fulfillment::{
+    config::{Config, Database},
+    database::{open_postgres, open_sqlite},
+    demo,
+    orders::Shop,
+    server,
+};
+use sqlx::Pool;
+use tokio::net::TcpListener;
+use tracing::info;
+use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
+
+const USAGE: &str = "usage: order-fulfillment [demo]";
+
+type Failed = Box<dyn Error + Send + Sync>;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<_> = env::args_os().skip(1).collect();
+    let arguments: Vec<_> = arguments
+        .iter()
+        .map(|argument| argument.to_string_lossy())
+        .collect();
+    let words: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
+    let done = match words.as_slice() {
+        [] => run().await,
+        ["demo"] => show().await,
+        _ => {
+            say(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            say(&format!("error: {}", in_one_line(&*error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run() -> Result<ExitCode, Failed> {
+    // sqlx logs at `info` what Postgres said, word for word.
+    log("info,sqlx=warn,sqlx_core=warn")?;
+    let config = Config::from_env()?;
+    let listener = TcpListener::bind(config.address).await.map_err(|error| {
+        format!(
+            "BIND_ADDRESS {} cannot be listened on: {error}",
+            config.address
+        )
+    })?;
+    let verifier = config.verifier;
+    match config.database {
+        Database::Postgres(options) => {
+            serve(open_postgres(options).await?, listener, verifier).await
+        }
+        Database::Sqlite(options) => serve(open_sqlite(options).await?, listener, verifier).await,
+    }
+}
+
+async fn serve<DB: Shop>(
+    pool: Pool<DB>,
+    listener: TcpListener,
+    verifier: Verifier,
+) -> Result<ExitCode, Failed> {
+    info!(address = %listener.local_addr()?, "serving");
+    server::serve(listener, pool, verifier, server::stop_signal()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn show() -> Result<ExitCode, Failed> {
+    // The demo breaks things on purpose; its table says what came of it.
+    log("off")?;
+    let report = demo::run(&Database::from_env()?).await?;
+    write!(io::stdout().lock(), "{report}")?;
+    Ok(match report.is_as_it_must_be() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
+}
+
+/// Logs to standard error what `RUST_LOG` asks for, or else the default.
+fn log(default: &str) -> Result<(), Failed> {
+    let filter = env::var("RUST_LOG")
+        .ok()
+        .filter(|filter| !filter.trim().is_empty());
+    let filter: Targets = filter
+        .as_deref()
+        .unwrap_or(default)
+        .parse()
+        .map_err(|error| format!("RUST_LOG is not understood: {error}"))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
+        .init();
+    Ok(())
+}
+
+/// An error and its causes, which a library may have spread over lines, or said twice.
+fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    let causes = iter::successors(Some(error), |&error| error.source());
+    causes.fold(String::new(), |line, cause| {
+        let cause = cause.to_string().replace('\n', " ");
+        match line.as_str() {
+            "" => cause,
+            said if said.ends_with(&cause) => line,
+            said => format!("{said}: {cause}"),
+        }
+    })
+}
+
+/// Nobody is left to tell if standard error is closed.
+fn say(line: &str) {
+    drop(writeln!(io::stderr(), "{line}"));
+}

@@ -1,0 +1,143 @@
+//! The server: its routes, its limits, its end.
+
+use std::{any::Any, future::Future, io, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, MatchedPath, Request},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use axum_stripe_webhook::{ProcessOnceLayer, Verifier};
+use sqlx::Pool;
+use tokio::{net::TcpListener, signal, sync::oneshot, time::timeout};
+use tower::ServiceBuilder;
+use tower_http::{
+    catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer,
+    trace::TraceLayer,
+};
+use tracing::{Span, info, info_span, warn};
+
+use crate::{orders::Shop, shop, webhook};
+
+/// Stripe's events are a few kilobytes; invoices with many lines have been seen near a megabyte.
+pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Checkout waits ten seconds for the answer before it sends the customer on.
+const HANDLER_TIME_MAX: Duration = Duration::from_secs(8);
+
+/// Waiting for a connection, on top of the handler's time.
+const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Longer than a delivery may take for its body (10 s), a connection (3 s), a copy elsewhere (2 s)
+/// and the handler (8 s), so that those limits come first: their answers know what became of the
+/// transaction.
+const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Shorter than the 30 s after which container runtimes kill.
+const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
+
+/// Makes the layer that processes each event once.
+///
+/// It stands apart from [`app`], because the server drains it when it ends.
+#[must_use]
+pub fn once<DB: Shop>(pool: Pool<DB>, verifier: Verifier) -> ProcessOnceLayer<DB> {
+    ProcessOnceLayer::new(pool, verifier)
+        .handler_time_max(HANDLER_TIME_MAX)
+        .acquire_time_max(ACQUIRE_TIME_MAX)
+}
+
+/// The routes. Everything but the webhook is for the shop itself: it carries no authentication.
+pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
+    let limits = ServiceBuilder::new()
+        .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            REQUEST_TIME_MAX,
+        ))
+        .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
+        // Or axum's own limit of 2 MiB would count too, whatever the line above says.
+        .layer(DefaultBodyLimit::disable());
+    Router::new()
+        .route(
+            "/webhooks/stripe",
+            post(webhook::receive::<DB>).route_layer(once),
+        )
+        .route("/orders", post(shop::place::<DB>))
+        .route("/orders/{id}", get(shop::show::<DB>))
+        .route("/healthz", get(shop::health::<DB>))
+        .layer(limits)
+        .with_state(pool)
+}
+
+/// Serves until `stop` is done, then finishes what is in progress.
+///
+/// # Errors
+///
+/// When the listener fails.
+pub async fn serve<DB: Shop>(
+    listener: TcpListener,
+    pool: Pool<DB>,
+    verifier: Verifier,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let once = once(pool.clone(), verifier);
+    let (stopping, stopped) = oneshot::channel::<()>();
+    let server = axum::serve(listener, app(pool.clone(), once.clone()))
+        .with_graceful_shutdown(async { drop(stopped.await) });
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        ended = &mut server => return ended?,
+        () = stop => info!("shutting down"),
+    }
+    drop(stopping);
+    // First the clients, then the deliveries whose client has gone, then their connections.
+    let ended = timeout(SHUTDOWN_TIME_MAX, async {
+        let served = (&mut server).await;
+        once.drain().await;
+        pool.close().await;
+        served?
+    });
+    ended.await.unwrap_or_else(|_| {
+        warn!("requests in progress were cut off: Stripe delivers theirs again");
+        server.abort();
+        Ok(())
+    })
+}
+
+/// Ends at SIGINT (Ctrl-C) or SIGTERM.
+pub async fn stop_signal() {
+    let interrupted = async { signal::ctrl_c().await.is_ok() };
+    #[cfg(unix)]
+    let terminated = async {
+        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => signal.recv().await.is_some(),
+            Err(_) => false,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminated = std::future::ready(false);
+    // A signal that cannot be listened to is not one that has come.
+    tokio::select! {
+        true = interrupted => {}
+        true = terminated => {}
+        else => std::future::pending().await,
+    }
+}
+
+/// The route's pattern and neither the address nor a header: both may hold what no log should.
+fn request_span(request: &Request) -> Span {
+    let route = request.extensions().get::<MatchedPath>();
+    info_span!(
+        "request",
+        method = %request.method(),
+        route = route.map(MatchedPath::as_str),
+    )
+}
+
+/// The panic's text goes to standard error by Rust's own hook, and no further.
+fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
+    (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response()
+}

@@ -1,0 +1,92 @@
+//! What the shop reads of Stripe's objects: the fields it uses and no more, because every further
+//! one is one that a new API version can change.
+
+use serde::Deserialize;
+
+use crate::orders::Payment;
+
+/// Of a [Checkout Session](https://docs.stripe.com/api/checkout/sessions/object).
+#[derive(Deserialize)]
+pub(crate) struct CheckoutSession {
+    id: String,
+    client_reference_id: Option<String>,
+    metadata: Option<Metadata>,
+    payment_intent: Option<String>,
+    payment_status: String,
+    amount_total: Option<i64>,
+    currency: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    order_id: Option<String>,
+}
+
+/// Of a [Charge](https://docs.stripe.com/api/charges/object).
+#[derive(Deserialize)]
+pub(crate) struct Charge {
+    /// Null for a charge that no Checkout Session made.
+    pub(crate) payment_intent: Option<String>,
+    pub(crate) amount_refunded: i64,
+    /// Whether all of it went back.
+    pub(crate) refunded: bool,
+}
+
+/// Of a [Dispute](https://docs.stripe.com/api/disputes/object).
+#[derive(Deserialize)]
+pub(crate) struct Dispute {
+    pub(crate) payment_intent: Option<String>,
+}
+
+impl CheckoutSession {
+    /// `no_payment_required` is paid too, if the order is over nothing.
+    pub(crate) fn is_unpaid(&self) -> bool {
+        self.payment_status == "unpaid"
+    }
+
+    pub(crate) fn into_payment(self) -> Payment {
+        Payment {
+            order_id: self.order_id().map(str::to_owned),
+            session_id: self.id,
+            payment_intent: self.payment_intent,
+            amount: self.amount_total,
+            currency: self.currency.map(|code| code.to_ascii_lowercase()),
+        }
+    }
+
+    /// What the shop gave when it made the session. On a Payment Link the customer can write it
+    /// into the address, so it may be anything, except what Postgres' `text` cannot hold.
+    pub(crate) fn order_id(&self) -> Option<&str> {
+        let metadata = || self.metadata.as_ref()?.order_id.as_deref();
+        self.client_reference_id
+            .as_deref()
+            .or_else(metadata)
+            .filter(|id| !id.contains('\0'))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order_id(reference: &str, metadata: &str) -> Option<String> {
+        let json = format!(
+            r#"{{"id": "cs_1", "payment_status": "paid", "currency": "EUR",
+                "client_reference_id": {reference}, "metadata": {metadata}}}"#
+        );
+        serde_json::from_str::<CheckoutSession>(&json)
+            .unwrap()
+            .into_payment()
+            .order_id
+    }
+
+    #[test]
+    fn the_order_is_named_by_the_reference_or_else_by_the_metadata() {
+        let one = Some("ord_1".to_owned());
+        assert_eq!(order_id(r#""ord_1""#, r#"{"order_id": "ord_2"}"#), one);
+        assert_eq!(order_id("null", r#"{"order_id": "ord_1"}"#), one);
+        assert_eq!(order_id("null", "{}"), None);
+        assert_eq!(order_id("null", "null"), None);
+        assert_eq!(order_id(r#""ord\u0000""#, "{}"), None);
+    }
+}

@@ -1,0 +1,15 @@
+//! The example server, over its routes and as a program, on both databases.
+
+#![expect(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on has failed"
+)]
+
+mod bench;
+mod forgeries;
+mod out_of_order;
+mod payments;
+mod program;
+mod routes;
+mod shutdown;

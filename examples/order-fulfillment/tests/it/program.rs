@@ -1,0 +1,173 @@
+//! The program as its user runs it.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    process::{Command, Output, Stdio},
+};
+
+use sqlx::{Connection, PgConnection};
+use test_postgres::TestDatabase;
+
+/// The program, in a folder and an environment of its own.
+fn program(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_order-fulfillment"));
+    command
+        .env_clear()
+        .envs(variables.iter().copied())
+        .current_dir(folder);
+    command
+}
+
+/// It ended with this exit code and one line, which is returned.
+fn refusal(output: &Output, code: i32) -> String {
+    assert_eq!(output.status.code(), Some(code), "{output:?}");
+    assert!(output.stdout.is_empty(), "{output:?}");
+    let lines = String::from_utf8(output.stderr.clone()).unwrap();
+    assert_eq!(lines.lines().count(), 1, "{lines}");
+    lines.trim_end().to_owned()
+}
+
+#[test]
+fn a_missing_or_blank_secret_is_named_and_nothing_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (secret, old) = ("STRIPE_WEBHOOK_SECRET", "STRIPE_WEBHOOK_SECRET_OLD");
+    for (variables, named, complaint) in [
+        (vec![], secret, "not set"),
+        (vec![(secret, "")], secret, "blank"),
+        (vec![(secret, "  ")], secret, "blank"),
+        (vec![(secret, "sk_test_1")], secret, "API key"),
+        (vec![(secret, "whsec_a"), (old, " ")], old, "blank"),
+    ] {
+        let output = program(&folder, &variables).output().unwrap();
+        let line = refusal(&output, 1);
+        assert!(line.starts_with(&format!("error: {named}: ")), "{line}");
+        assert!(line.contains(complaint), "{line}");
+    }
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[test]
+fn a_setting_that_is_not_understood_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    for (variable, value) in [
+        ("DATABASE_URL", "mysql://user:marker@localhost/shop"),
+        ("DATABASE_URL", "postgres://marker:x:y/shop"),
+        ("BIND_ADDRESS", "everywhere-marker"),
+        ("RUST_LOG", "a=b=marker"),
+    ] {
+        let variables = [("STRIPE_WEBHOOK_SECRET", "whsec_a"), (variable, value)];
+        let line = refusal(&program(&folder, &variables).output().unwrap(), 1);
+        assert!(line.contains(variable), "{line}");
+        assert!(!line.contains("marker"), "{line}");
+    }
+}
+
+#[test]
+fn a_database_that_cannot_be_reached_is_one_line_and_exit_code_1() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in [
+        "postgres://nobody:marker@127.0.0.1:1/x",
+        "sqlite://no/such/folder/orders.sqlite",
+    ] {
+        for arguments in [vec![], vec!["demo"]] {
+            if url.starts_with("sqlite") && !arguments.is_empty() {
+                continue; // the demo makes a file of its own
+            }
+            let variables = [("STRIPE_WEBHOOK_SECRET", "whsec_a"), ("DATABASE_URL", url)];
+            let mut command = program(&folder, &variables);
+            let line = refusal(&command.args(arguments).output().unwrap(), 1);
+            assert!(line.contains("DATABASE_URL"), "{line}");
+            assert!(!line.contains("marker"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_argument_is_exit_code_2() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [vec!["serve"], vec!["demo", "twice"], vec!["--help"]] {
+        let output = program(&folder, &[]).args(arguments).output().unwrap();
+        assert_eq!(refusal(&output, 2), "usage: order-fulfillment [demo]");
+    }
+}
+
+#[test]
+fn the_demo_is_as_it_must_be_on_sqlite_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let temporary = folder.path().to_str().unwrap();
+    let output = program(&folder, &[("TMPDIR", temporary)])
+        .arg("demo")
+        .output()
+        .unwrap();
+    assert_demo(&output);
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn the_demo_is_as_it_must_be_on_postgres_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let database = TestDatabase::create().await;
+    let output = program(&folder, &[("DATABASE_URL", database.url())])
+        .arg("demo")
+        .output()
+        .unwrap();
+    assert_demo(&output);
+    let mut connection = PgConnection::connect(database.url()).await.unwrap();
+    let left: i64 = sqlx::query_scalar(
+        "select count(*) from pg_database where datname like 'order_fulfillment_demo%'",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(left, 0);
+}
+
+fn assert_demo(output: &Output) {
+    let report = String::from_utf8(output.stdout.clone()).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{report}{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert!(
+        report.contains("26 of 26 lines are as they must be"),
+        "{report}"
+    );
+    assert!(!report.contains("WRONG"), "{report}");
+    for line in report.lines() {
+        assert!(line.chars().count() <= 100, "{line}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn it_serves_until_it_is_told_to_end_and_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let variables = [
+        ("STRIPE_WEBHOOK_SECRET", "whsec_a"),
+        ("BIND_ADDRESS", "127.0.0.1:0"),
+    ];
+    let mut server = program(&folder, &variables)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(server.stderr.take().unwrap());
+    let mut line = String::new();
+    log.read_line(&mut line).unwrap();
+    let (_, address) = line.trim_end().split_once("address=").unwrap();
+
+    let mut client = TcpStream::connect(address).unwrap();
+    client.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+    assert!(folder.path().join("orders.sqlite").exists());
+
+    let id = server.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &id])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(server.wait().unwrap().code(), Some(0));
+}
