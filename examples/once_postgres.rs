@@ -24,18 +24,22 @@ struct CheckoutSession {
     payment_status: String,
 }
 
-/// What the handler's statements can fail with. Every answer that is not 2xx rolls back, and Stripe
-/// delivers again.
+/// Every answer that is not 2xx rolls back, and Stripe delivers again.
 enum WebhookError {
     Object(ObjectError),
     Database,
 }
 
 async fn webhook(mut tx: EventTx<Postgres>) -> Result<(), WebhookError> {
-    if tx.event().event_type() != "checkout.session.completed" {
-        return Ok(());
-    }
-    let session: CheckoutSession = tx.event().object()?;
+    let event = tx.event().clone();
+    let session: CheckoutSession = match event.event_type() {
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
+            event.object()?
+        }
+        // Not a fault: on anything but 2xx Stripe would deliver it for days.
+        _ => return Ok(()),
+    };
+    // A bank transfer is still on its way: the second type tells when it has arrived.
     if session.payment_status == "unpaid" {
         return Ok(());
     }
@@ -47,11 +51,11 @@ async fn webhook(mut tx: EventTx<Postgres>) -> Result<(), WebhookError> {
     Ok(())
 }
 
-fn app(once: ProcessOnceLayer<Postgres>) -> Router {
+pub(crate) fn app(once: ProcessOnceLayer<Postgres>) -> Router {
     Router::new().route("/webhooks/stripe", post(webhook).route_layer(once))
 }
 
-async fn prepare(pool: &PgPool) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn prepare(pool: &PgPool) -> Result<(), Box<dyn Error>> {
     migrate(pool).await?;
     sqlx::raw_sql("create table if not exists fulfilments (order_id text not null)")
         .execute(pool)
@@ -61,7 +65,8 @@ async fn prepare(pool: &PgPool) -> Result<(), Box<dyn Error>> {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let verifier = Verifier::new(SigningSecret::from_env("STRIPE_WEBHOOK_SECRET")?);
-    let pool = PgPool::connect(&std::env::var("DATABASE_URL")?).await?;
+    let url = std::env::var("DATABASE_URL").map_err(|_| "DATABASE_URL: not set")?;
+    let pool = PgPool::connect(&url).await?;
     prepare(&pool).await?;
     let once = ProcessOnceLayer::new(pool, verifier);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;

@@ -24,18 +24,22 @@ struct CheckoutSession {
     payment_status: String,
 }
 
-/// What the handler's statements can fail with. Every answer that is not 2xx rolls back, and Stripe
-/// delivers again.
+/// Every answer that is not 2xx rolls back, and Stripe delivers again.
 enum WebhookError {
     Object(ObjectError),
     Database,
 }
 
 async fn webhook(mut tx: EventTx<Sqlite>) -> Result<(), WebhookError> {
-    if tx.event().event_type() != "checkout.session.completed" {
-        return Ok(());
-    }
-    let session: CheckoutSession = tx.event().object()?;
+    let event = tx.event().clone();
+    let session: CheckoutSession = match event.event_type() {
+        "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
+            event.object()?
+        }
+        // Not a fault: on anything but 2xx Stripe would deliver it for days.
+        _ => return Ok(()),
+    };
+    // A bank transfer is still on its way: the second type tells when it has arrived.
     if session.payment_status == "unpaid" {
         return Ok(());
     }
@@ -47,11 +51,11 @@ async fn webhook(mut tx: EventTx<Sqlite>) -> Result<(), WebhookError> {
     Ok(())
 }
 
-fn app(once: ProcessOnceLayer<Sqlite>) -> Router {
+pub(crate) fn app(once: ProcessOnceLayer<Sqlite>) -> Router {
     Router::new().route("/webhooks/stripe", post(webhook).route_layer(once))
 }
 
-async fn prepare(pool: &SqlitePool) -> Result<(), Box<dyn Error>> {
+pub(crate) async fn prepare(pool: &SqlitePool) -> Result<(), Box<dyn Error>> {
     migrate(pool).await?;
     sqlx::raw_sql("create table if not exists fulfilments (order_id text not null)")
         .execute(pool)

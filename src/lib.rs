@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "postgres", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "postgres"),
+    doc = "Stripe webhooks for axum: verified before they are parsed."
+)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
@@ -14,9 +18,11 @@ mod telemetry;
 pub mod testing;
 
 pub use event::{Event, EventError, EventKind, ObjectError, RelatedObject};
-pub use extract::{BODY_BYTES_CEILING, ProvideVerifier, StripeEventRejection, VerifiedStripeEvent};
+pub use extract::{BODY_BYTES_MAX, ProvideVerifier, StripeEventRejection, VerifiedStripeEvent};
 #[cfg(feature = "_database")]
-pub use ledger::{Ledger, migrate};
+pub use ledger::{Ledger, MigrateError, migrate};
 #[cfg(feature = "_database")]
 pub use once::{EventTx, EventTxRejection, ProcessOnceLayer};
-pub use signature::{SecretError, SigningSecret, VerifiedPayload, Verifier, VerifyError};
+pub use signature::{
+    SecretError, SecretFault, SigningSecret, VerifiedPayload, Verifier, VerifyError,
+};

@@ -1,18 +1,24 @@
 //! Every span, field and event of the crate's tracing, in one place.
 //!
 //! What a sender can cause at will is `debug`; what an operator must act on is `warn` or `error`.
-//! Only ids, types, codes and SQLSTATEs are recorded: no payload, header, secret or database text.
+//! Only ids, types, codes and numbers are recorded: no payload, header, secret or database text.
 
-use tracing::{debug, warn};
+use std::error::Error;
+
+use tracing::{debug, field::display, warn};
 
 use crate::{event::ObjectError, extract::StripeEventRejection};
 
 #[cfg(feature = "_database")]
 pub(crate) use database::*;
 
-/// A delivery was refused before any handler ran.
-pub(crate) fn refused(rejection: &StripeEventRejection) {
-    debug!(outcome = rejection.code(), "stripe delivery refused");
+/// A delivery was answered before any handler ran.
+pub(crate) fn rejected(rejection: &StripeEventRejection) {
+    let cause = rejection.source().map(display);
+    debug!(
+        outcome = rejection.code(),
+        cause, "stripe delivery rejected"
+    );
 }
 
 /// A handler asked for another object than the event carries.
@@ -23,7 +29,7 @@ pub(crate) fn object_misfit(error: &ObjectError) {
 #[cfg(feature = "_database")]
 mod database {
     use axum_core::response::{IntoResponse, Response};
-    use tracing::{Span, debug, error, info_span, warn};
+    use tracing::{Span, debug, error, field::display, info_span, warn};
 
     use crate::{
         extract::VerifiedStripeEvent,
@@ -60,8 +66,6 @@ mod database {
     /// The layer answers by itself.
     pub(crate) fn answered(answer: Answer, cause: Option<&LedgerError>) -> Response {
         let (outcome, status) = (answer.code(), answer.status().as_u16());
-        let code = cause.and_then(LedgerError::database_code);
-        let (cause, code) = (cause.map(tracing::field::display), code.as_deref());
         match answer {
             // Senders cause these at will, by sending a thing twice.
             Answer::Duplicate | Answer::InFlight => {
@@ -70,19 +74,22 @@ mod database {
             Answer::Overloaded | Answer::HandlerTimedOut => {
                 warn!(outcome, status, "stripe delivery answered");
             }
-            _ => error!(outcome, status, cause, code, "stripe delivery answered"),
+            _ => {
+                let fault = cause.map(LedgerError::fault);
+                let (cause, fault) = (cause.map(display), fault.as_deref());
+                error!(outcome, status, cause, fault, "stripe delivery answered");
+            }
         }
         answer.into_response()
     }
 
     /// A transaction was not rolled back by a statement, and is rolled back by closing.
     pub(crate) fn rollback_failed(error: &LedgerError) {
-        let code = error.database_code();
-        warn!(%error, code = code.as_deref(), "stripe transaction closed with its connection");
+        warn!(%error, fault = &*error.fault(), "stripe transaction closed with its connection");
     }
 
     /// A handler could not have its transaction.
-    pub(crate) fn event_tx_refused(rejection: &EventTxRejection) {
-        error!(error = %rejection, "EventTx refused");
+    pub(crate) fn event_tx_rejected(rejection: &EventTxRejection) {
+        error!(error = %rejection, "EventTx rejected");
     }
 }

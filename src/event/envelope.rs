@@ -14,6 +14,7 @@ const CREATED_MAX: u64 = 253_402_300_799;
 
 /// The two forms in which Stripe sends events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EventKind {
     /// Carries the object as it was when the event was made (`object: "event"`).
     Snapshot,

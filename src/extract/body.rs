@@ -10,11 +10,11 @@ use super::rejection::StripeEventRejection;
 ///
 /// axum's `DefaultBodyLimit` (2 MiB unless set) comes first; this bound holds where that was
 /// switched off. Stripe publishes no maximum; bodies of 1 MB have been seen.
-pub const BODY_BYTES_CEILING: usize = 16 * 1024 * 1024;
+pub const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Buffers a body that already carries the service's own limit.
 pub(super) async fn read(body: Body) -> Result<Bytes, StripeEventRejection> {
-    match Limited::new(body, BODY_BYTES_CEILING).collect().await {
+    match Limited::new(body, BODY_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if hit_a_limit(&*error) => Err(StripeEventRejection::BodyTooLarge),
         Err(_) => Err(StripeEventRejection::BodyUnreadable),

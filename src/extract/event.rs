@@ -23,6 +23,11 @@ use crate::{
 /// [`ProcessOnceLayer`](crate::ProcessOnceLayer) that has happened already, and the event is taken
 /// from the request.
 ///
+/// Alone it waits for a body as long as the client takes: put a time-out on the route, as
+/// `tower_http::timeout` has. Under the layer the layer's own limit applies. Handlers under the layer
+/// whose state provides no verifier can have the event from
+/// [`EventTx::event`](crate::EventTx::event) instead.
+///
 /// A request is rejected (see [`StripeEventRejection`]) if
 ///
 /// - the state has no verifier for it: 404,
@@ -67,8 +72,7 @@ pub struct VerifiedStripeEvent(Arc<Verified>);
 
 struct Verified {
     event: Event,
-    signed_at: u64,
-    secret_name: Option<Arc<str>>,
+    payload: VerifiedPayload,
 }
 
 /// What the layer leaves in the request for the extractor. The type is private to the crate, so
@@ -83,25 +87,21 @@ impl VerifiedStripeEvent {
     /// # Errors
     ///
     /// When the payload is not an event.
-    #[expect(clippy::needless_pass_by_value, reason = "the proof is used up")]
     pub fn parse(payload: VerifiedPayload) -> Result<Self, EventError> {
-        Ok(Self(Arc::new(Verified {
-            event: Event::parse(payload.bytes().clone())?,
-            signed_at: payload.signed_at(),
-            secret_name: payload.secret_name().map(Arc::from),
-        })))
+        let event = Event::parse(payload.bytes().clone())?;
+        Ok(Self(Arc::new(Verified { event, payload })))
     }
 
     /// When this attempt of the delivery was signed, in Unix seconds.
     #[must_use]
     pub fn signed_at(&self) -> u64 {
-        self.0.signed_at
+        self.0.payload.signed_at()
     }
 
     /// The name of the secret that matched, if it was given one.
     #[must_use]
     pub fn secret_name(&self) -> Option<&str> {
-        self.0.secret_name.as_deref()
+        self.0.payload.secret_name()
     }
 
     /// Reads, verifies and parses a request's body; gives back the request's parts beside it.
@@ -118,10 +118,8 @@ impl VerifiedStripeEvent {
             .provide_verifier(&parts)
             .ok_or(StripeEventRejection::UnknownEndpoint)?;
         let bytes = body::read(body).await?;
-        let payload = signature_header(&parts.headers)
-            .and_then(|header| verifier.verify(bytes, header, clock::now()))
-            .map_err(StripeEventRejection::NotVerified)?;
-        let event = Self::parse(payload).map_err(StripeEventRejection::NotAnEvent)?;
+        let header = signature_header(&parts.headers).map_err(StripeEventRejection::NotVerified)?;
+        let event = verifier.verify_and_parse(bytes, header, clock::now())?;
         Ok((parts, event))
     }
 }
@@ -173,8 +171,8 @@ impl fmt::Debug for VerifiedStripeEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedStripeEvent")
             .field("event", &self.0.event)
-            .field("signed_at", &self.0.signed_at)
-            .field("secret_name", &self.0.secret_name)
+            .field("signed_at", &self.signed_at())
+            .field("secret_name", &self.secret_name())
             .finish()
     }
 }

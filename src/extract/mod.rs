@@ -5,7 +5,7 @@ mod event;
 mod provide;
 mod rejection;
 
-pub use body::BODY_BYTES_CEILING;
+pub use body::BODY_BYTES_MAX;
 pub use event::VerifiedStripeEvent;
 pub use provide::ProvideVerifier;
 pub use rejection::StripeEventRejection;

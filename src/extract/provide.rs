@@ -7,7 +7,7 @@ use crate::signature::Verifier;
 /// Where [`VerifiedStripeEvent`](crate::VerifiedStripeEvent) and
 /// [`ProcessOnceLayer`](crate::ProcessOnceLayer) get the verifier from.
 ///
-/// Implement it for the router's state. [`Verifier`] itself, `Arc<T>` and `&T` have it already.
+/// Implement it for the router's state. [`Verifier`] itself and `Arc<T>` have it already.
 ///
 /// ```
 /// use axum_stripe_webhook::{ProvideVerifier, Verifier};
@@ -44,12 +44,6 @@ impl ProvideVerifier for Verifier {
 }
 
 impl<P: ProvideVerifier + ?Sized> ProvideVerifier for Arc<P> {
-    fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
-        P::provide_verifier(self, parts)
-    }
-}
-
-impl<P: ProvideVerifier + ?Sized> ProvideVerifier for &P {
     fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
         P::provide_verifier(self, parts)
     }

@@ -85,7 +85,7 @@ impl StripeEventRejection {
 
 impl IntoResponse for StripeEventRejection {
     fn into_response(self) -> Response {
-        telemetry::refused(&self);
+        telemetry::rejected(&self);
         (self.status(), self.text()).into_response()
     }
 }
@@ -94,5 +94,33 @@ impl IntoResponse for ObjectError {
     fn into_response(self) -> Response {
         telemetry::object_misfit(&self);
         (StatusCode::UNPROCESSABLE_ENTITY, "unexpected object\n").into_response()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_in_the_docs_says_what_the_code_does() {
+        let rejections = [
+            StripeEventRejection::UnknownEndpoint,
+            StripeEventRejection::BodyTooLarge,
+            StripeEventRejection::BodyTooSlow,
+            StripeEventRejection::BodyUnreadable,
+            StripeEventRejection::NotVerified(VerifyError::NoSignature),
+            StripeEventRejection::NotAnEvent(EventError::NotUtf8),
+        ];
+        let expected = rejections.map(|rejection| {
+            let name = format!("{rejection:?}");
+            let name = name.split('(').next().unwrap_or_default().to_owned();
+            format!("/// | `{name}` | {} |", rejection.status().as_u16())
+        });
+        let source = include_str!("rejection.rs");
+        let rows: Vec<_> = source
+            .lines()
+            .filter(|line| line.starts_with("/// | `"))
+            .collect();
+        assert_eq!(rows, expected);
     }
 }

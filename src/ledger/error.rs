@@ -3,12 +3,13 @@ use std::borrow::Cow;
 /// Why a transaction of the ledger could not be opened, claimed in or committed.
 ///
 /// In the order of a delivery's way through it. `Display` never contains the database's own text,
-/// which may quote values; the SQLSTATE is enough to act on.
+/// which may quote values; [`fault`](Self::fault) is enough to act on.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The database, or a connection of the pool, could not be had in time, or failed.
     ///
-    /// Likely causes: it is down, read-only or full; the pool is too small; `migrate` was not run.
+    /// Likely causes: it is down, read-only or full; the pool is too small or closed; `migrate` was
+    /// not run (42P01).
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
     /// A statement of the crate's own took longer than its limit.
@@ -21,27 +22,36 @@ pub enum LedgerError {
     #[error("the handler swallowed a database error: its transaction was aborted")]
     Aborted,
     /// The transaction was not the claim's any more.
-    #[error("the handler ended the transaction by itself")]
+    #[error("the handler ended the transaction by itself, or left a savepoint open")]
     Ended,
-    /// The database refused the COMMIT, by a deferred constraint of the service's say.
+    /// The database refused the COMMIT, for example by a deferred constraint of the service.
     #[error("the database refused the commit")]
-    Refused(#[source] sqlx::Error),
+    CommitRefused(#[source] sqlx::Error),
 }
 
 impl LedgerError {
-    /// What the database called its fault: the SQLSTATE, or SQLite's result code.
-    pub(crate) fn database_code(&self) -> Option<Cow<'_, str>> {
-        match self {
-            Self::Unavailable(error) | Self::Refused(error) => error.as_database_error()?.code(),
-            _ => None,
+    /// What failed, without any text of the database's: its SQLSTATE (SQLite: result code), or the
+    /// kind of the fault.
+    pub(crate) fn fault(&self) -> Cow<'_, str> {
+        let (Self::Unavailable(error) | Self::CommitRefused(error)) = self else {
+            return "".into();
+        };
+        match error {
+            sqlx::Error::Database(error) => error.code().unwrap_or_default(),
+            // sqlx goes on trying to connect for as long: a database that is down looks like this.
+            sqlx::Error::PoolTimedOut => "no connection in time".into(),
+            sqlx::Error::PoolClosed => "pool closed".into(),
+            sqlx::Error::Io(error) => error.kind().to_string().into(),
+            sqlx::Error::Tls(_) => "tls".into(),
+            _ => "driver".into(),
         }
     }
 
     /// A failed COMMIT: refused if the database said so, unknown if it said nothing.
     pub(super) fn of_commit(error: sqlx::Error) -> Self {
-        match error.as_database_error() {
-            Some(_) => Self::Refused(error),
-            None => Self::Unavailable(error),
+        match error {
+            sqlx::Error::Database(_) => Self::CommitRefused(error),
+            _ => Self::Unavailable(error),
         }
     }
 }

@@ -11,19 +11,19 @@ mod sqlite;
 mod transaction;
 
 use std::{
-    fmt,
     future::Future,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use sqlx::{
     Database, Pool, SqlSafeStr, SqlStr,
-    migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator},
+    migrate::{Migrate, Migration, MigrationType, Migrator},
 };
 
 use crate::event::Event;
 
 pub(crate) use error::LedgerError;
+pub use sqlx::migrate::MigrateError;
 pub(crate) use transaction::LedgerTransaction;
 
 /// A database that can hold the ledger: [`sqlx::Postgres`] or [`sqlx::Sqlite`].
@@ -52,7 +52,7 @@ pub async fn migrate<DB: Ledger>(pool: &Pool<DB>) -> Result<(), MigrateError> {
 
 /// What a backend does, one function for each statement. The order of the calls, the time limits
 /// and the connection's fate are [`LedgerTransaction`]'s.
-pub trait Backend: Database + fmt::Debug {
+pub trait Backend: Database {
     /// What is remembered between the claim and the last statement, to know the transaction again.
     type Seal: Send + 'static;
 
@@ -69,8 +69,8 @@ pub trait Backend: Database + fmt::Debug {
         limits: &Limits,
     ) -> impl Future<Output = Result<Option<Self::Seal>, LedgerError>> + Send;
 
-    /// What [`claim`](Self::claim) does beside writing, for an event that is not deduplicated.
-    fn pass(
+    /// What [`claim`](Self::claim) does beside writing.
+    fn seal(
         connection: &mut Self::Connection,
         limits: &Limits,
     ) -> impl Future<Output = Result<Self::Seal, LedgerError>> + Send;

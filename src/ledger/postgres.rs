@@ -104,7 +104,7 @@ impl Backend for Postgres {
         Ok(claimed.map(|(transaction_id, ..)| transaction_id))
     }
 
-    async fn pass(connection: &mut PgConnection, limits: &Limits) -> Result<i64, LedgerError> {
+    async fn seal(connection: &mut PgConnection, limits: &Limits) -> Result<i64, LedgerError> {
         let (transaction_id, ..): Settled = query_as(concat!("select ", settled!("$1")))
             .bind(server_ms(limits))
             .fetch_one(connection)

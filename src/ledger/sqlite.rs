@@ -65,11 +65,11 @@ impl Backend for Sqlite {
         .await?;
         match inserted.rows_affected() {
             0 => Ok(None),
-            _ => Self::pass(connection, limits).await.map(Some),
+            _ => Self::seal(connection, limits).await.map(Some),
         }
     }
 
-    async fn pass(
+    async fn seal(
         connection: &mut SqliteConnection,
         _: &Limits,
     ) -> Result<Arc<Watch>, LedgerError> {

@@ -1,8 +1,11 @@
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
-use sqlx::{Pool, SqlStr, pool::PoolConnection};
+use sqlx::{Pool, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 
 use super::{Entry, Ledger, LedgerError, Limits};
 
@@ -13,35 +16,42 @@ const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
 /// A transaction on a connection of the pool, from BEGIN to its end.
 ///
 /// Dropped before it was committed or rolled back, it closes its connection, which makes the
-/// database roll back. It is not handed back to the pool, because nobody knows what state it is in:
-/// sqlx leaves a cancelled `begin` inside its transaction, and a failed COMMIT on SQLite for ever.
+/// database roll back. The connection does not go back to the pool, because its state is not known:
+/// a cancelled `begin` may have left it inside a transaction, and sqlx cannot use one to SQLite
+/// again on which a COMMIT has failed.
 pub(crate) struct LedgerTransaction<DB: Ledger> {
     connection: PoolConnection<DB>,
+    limits: Limits,
     seal: Option<DB::Seal>,
     ended: bool,
-    /// The place among the transactions is given back with the connection, however late that is.
-    _turn: OwnedSemaphorePermit,
+    /// Given back with the connection, however late that is.
+    _place: OwnedSemaphorePermit,
 }
 
 impl<DB: Ledger> LedgerTransaction<DB> {
-    /// Takes a connection and opens a transaction, in one round trip.
-    ///
-    /// `begin` is the backend's [`begin_statement`](super::Backend::begin_statement).
+    /// Waits for one of `places` and for a connection, and opens a transaction in one round trip.
     pub(crate) async fn begin(
         pool: &Pool<DB>,
-        begin: SqlStr,
-        acquire_time_max: Duration,
-        turn: OwnedSemaphorePermit,
+        places: Arc<Semaphore>,
+        limits: Limits,
     ) -> Result<Self, LedgerError> {
-        let acquired = timeout(acquire_time_max, pool.acquire());
-        let connection = acquired.await.map_err(|_| LedgerError::TimedOut)??;
+        let acquired = timeout(limits.acquire_time_max, async {
+            let place = places
+                .acquire_owned()
+                .await
+                .map_err(|_| sqlx::Error::PoolClosed)?;
+            Ok::<_, sqlx::Error>((place, pool.acquire().await?))
+        });
+        let (place, connection) = acquired.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
         let mut transaction = Self {
             connection,
+            limits,
             seal: None,
             ended: false,
-            _turn: turn,
+            _place: place,
         };
         within(STATEMENT_TIME_MAX, async {
+            let begin = DB::begin_statement(&limits);
             Ok(DB::TransactionManager::begin(&mut transaction.connection, Some(begin)).await?)
         })
         .await?;
@@ -51,20 +61,20 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Writes the entry of an event. False: it is there already.
     ///
     /// Waits for a transaction that has written it and not ended yet.
-    pub(crate) async fn claim(
-        &mut self,
-        entry: &Entry<'_>,
-        limits: &Limits,
-    ) -> Result<bool, LedgerError> {
-        let time_max = limits.claim_wait_max.saturating_add(STATEMENT_TIME_MAX);
-        self.seal = within(time_max, DB::claim(&mut self.connection, entry, limits)).await?;
+    pub(crate) async fn claim(&mut self, entry: &Entry<'_>) -> Result<bool, LedgerError> {
+        let time_max = self
+            .limits
+            .claim_wait_max
+            .saturating_add(STATEMENT_TIME_MAX);
+        let claimed = DB::claim(&mut self.connection, entry, &self.limits);
+        self.seal = within(time_max, claimed).await?;
         Ok(self.seal.is_some())
     }
 
-    /// Prepares for a handler whose event is not deduplicated.
-    pub(crate) async fn pass(&mut self, limits: &Limits) -> Result<(), LedgerError> {
-        let passed = DB::pass(&mut self.connection, limits);
-        self.seal = Some(within(STATEMENT_TIME_MAX, passed).await?);
+    /// Does without an entry, for an event that is not deduplicated.
+    pub(crate) async fn skip_claim(&mut self) -> Result<(), LedgerError> {
+        let sealed = DB::seal(&mut self.connection, &self.limits);
+        self.seal = Some(within(STATEMENT_TIME_MAX, sealed).await?);
         Ok(())
     }
 
@@ -97,6 +107,14 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         Ok(())
     }
 
+    pub(crate) fn connection(&self) -> &DB::Connection {
+        &self.connection
+    }
+
+    pub(crate) fn connection_mut(&mut self) -> &mut DB::Connection {
+        &mut self.connection
+    }
+
     /// A savepoint that the handler left open would take the COMMIT or ROLLBACK for itself.
     ///
     /// Asked after a statement, because on SQLite a dropped savepoint is released by a thread.
@@ -105,14 +123,6 @@ impl<DB: Ledger> LedgerTransaction<DB> {
             1 => Ok(()),
             _ => Err(LedgerError::Ended),
         }
-    }
-
-    pub(crate) fn connection(&self) -> &DB::Connection {
-        &self.connection
-    }
-
-    pub(crate) fn connection_mut(&mut self) -> &mut DB::Connection {
-        &mut self.connection
     }
 }
 

@@ -16,11 +16,12 @@ pub(crate) enum Answer {
     Overloaded,
     DatabaseUnavailable,
     HandlerTimedOut,
+    TaskLost,
 }
 
 impl Answer {
     #[cfg(test)]
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 11] = [
         Self::Duplicate,
         Self::InFlight,
         Self::HandlerPanicked,
@@ -31,6 +32,7 @@ impl Answer {
         Self::Overloaded,
         Self::DatabaseUnavailable,
         Self::HandlerTimedOut,
+        Self::TaskLost,
     ];
 
     pub(crate) fn status(self) -> StatusCode {
@@ -45,6 +47,7 @@ impl Answer {
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE, // nothing was begun
             Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE, // unknown or rolled back
             Self::HandlerTimedOut => StatusCode::SERVICE_UNAVAILABLE, // rolled back
+            Self::TaskLost => StatusCode::SERVICE_UNAVAILABLE, // shutting down: rolled back
         }
     }
 
@@ -61,6 +64,7 @@ impl Answer {
             Self::Overloaded => "overloaded",
             Self::DatabaseUnavailable => "database_unavailable",
             Self::HandlerTimedOut => "handler_timed_out",
+            Self::TaskLost => "task_lost",
         }
     }
 
@@ -68,7 +72,10 @@ impl Answer {
         match self {
             Self::Duplicate => "already processed\n",
             Self::InFlight => "in flight\n",
-            Self::Overloaded | Self::DatabaseUnavailable | Self::HandlerTimedOut => "try again\n",
+            Self::Overloaded
+            | Self::DatabaseUnavailable
+            | Self::HandlerTimedOut
+            | Self::TaskLost => "try again\n",
             Self::HandlerPanicked
             | Self::TransactionKept
             | Self::TransactionEnded
@@ -85,7 +92,7 @@ impl From<&LedgerError> for Answer {
             LedgerError::InFlight => Self::InFlight,
             LedgerError::Aborted => Self::TransactionAborted,
             LedgerError::Ended => Self::TransactionEnded,
-            LedgerError::Refused(_) => Self::CommitRefused,
+            LedgerError::CommitRefused(_) => Self::CommitRefused,
         }
     }
 }
@@ -112,7 +119,11 @@ mod tests {
             .map(|answer| {
                 let status = answer.status();
                 let retries = if status.is_success() { "no" } else { "yes" };
-                format!("//! | `{answer:?}` | {} | {retries} |", status.as_u16())
+                format!(
+                    "//! | `{}` | {} | {retries} |",
+                    answer.code(),
+                    status.as_u16()
+                )
             })
             .collect();
         assert_eq!(rows, expected);

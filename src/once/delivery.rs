@@ -7,13 +7,10 @@ use axum_core::{
 };
 use futures_util::FutureExt;
 use http::request::Parts;
-use tokio::{
-    sync::OwnedSemaphorePermit,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::{sync::OwnedSemaphorePermit, time::timeout};
 use tower_service::Service;
 
-use super::{answer::Answer, event_tx::Loan, in_flight::InFlightEvent, service::Shared};
+use super::{answer::Answer, event_tx::Loan, in_flight::InFlightEvent, layer::ProcessOnceLayer};
 use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     ledger::{Entry, Ledger, LedgerError, LedgerTransaction},
@@ -23,11 +20,12 @@ use crate::{
 /// A verified delivery on its way through the transaction: steps 4 to 8 of the
 /// [module](crate::once).
 pub(super) struct Delivery<DB: Ledger> {
-    pub(super) shared: Arc<Shared<DB>>,
+    pub(super) layer: Arc<ProcessOnceLayer<DB>>,
     pub(super) event: VerifiedStripeEvent,
-    pub(super) deduplicated: bool,
+    /// `None` if the event is not deduplicated. It leaves when nothing of the delivery runs any
+    /// more, and so does the admission.
     pub(super) in_flight: Option<InFlightEvent>,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) _admission: OwnedSemaphorePermit,
 }
 
 /// Why there is no answer of the handler's to pass on.
@@ -39,27 +37,22 @@ enum Stop {
 impl<DB: Ledger> Delivery<DB> {
     pub(super) async fn run<S>(self, handler: S, parts: Parts) -> Response
     where
-        S: Service<Request>,
-        S::Response: IntoResponse,
-        S::Error: Into<Infallible>,
+        S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
-        let response = match self.process(handler, parts).await {
+        match self.process(handler, parts).await {
             Ok(response) => telemetry::handled(response),
             Err(Stop::Answer(answer)) => telemetry::answered(answer, None),
             Err(Stop::Ledger(error)) => telemetry::answered(Answer::from(&error), Some(&error)),
-        };
-        // The event leaves and the place is given back only now, when nothing of it runs any more.
-        drop((self.in_flight, self.place));
-        response
+        }
     }
 
     async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Stop>
     where
-        S: Service<Request>,
-        S::Response: IntoResponse,
-        S::Error: Into<Infallible>,
+        S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
-        let mut transaction = self.begin().await?;
+        let layer = &*self.layer;
+        let places = Arc::clone(&layer.places);
+        let mut transaction = LedgerTransaction::begin(&layer.pool, places, layer.limits).await?;
         if !self.claim(&mut transaction).await? {
             roll_back(&mut transaction).await;
             return Err(Stop::Answer(Answer::Duplicate));
@@ -77,26 +70,15 @@ impl<DB: Ledger> Delivery<DB> {
         Ok(response)
     }
 
-    async fn begin(&self) -> Result<LedgerTransaction<DB>, Stop> {
-        let layer = &self.shared.layer;
-        let deadline = Instant::now() + layer.limits.acquire_time_max;
-        let turn = timeout_at(deadline, Arc::clone(&layer.transactions).acquire_owned()).await;
-        let Ok(Ok(turn)) = turn else {
-            return Err(Stop::Answer(Answer::Overloaded));
-        };
-        let left = deadline.saturating_duration_since(Instant::now());
-        let begin = self.shared.begin.clone();
-        Ok(LedgerTransaction::begin(&layer.pool, begin, left, turn).await?)
-    }
-
     async fn claim(&self, transaction: &mut LedgerTransaction<DB>) -> Result<bool, LedgerError> {
-        let layer = &self.shared.layer;
-        if !self.deduplicated {
-            return transaction.pass(&layer.limits).await.map(|()| true);
+        match self.in_flight {
+            Some(_) => {
+                transaction
+                    .claim(&Entry::new(&self.event, &self.layer.endpoint))
+                    .await
+            }
+            None => transaction.skip_claim().await.map(|()| true),
         }
-        transaction
-            .claim(&Entry::new(&self.event, &layer.endpoint), &layer.limits)
-            .await
     }
 
     /// The request as the handler sees it: the event and its transaction to extract, and the body,
@@ -111,14 +93,12 @@ impl<DB: Ledger> Delivery<DB> {
 
     async fn handle<S>(&self, mut handler: S, request: Request) -> Result<Response, Stop>
     where
-        S: Service<Request>,
-        S::Response: IntoResponse,
-        S::Error: Into<Infallible>,
+        S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
-        let answer = async move { handler.call(request).await };
+        let answer = async move { handler.call(request).await.map(S::Response::into_response) };
         let guarded = AssertUnwindSafe(answer).catch_unwind();
-        match timeout(self.shared.layer.limits.handler_time_max, guarded).await {
-            Ok(Ok(Ok(response))) => Ok(response.into_response()),
+        match timeout(self.layer.limits.handler_time_max, guarded).await {
+            Ok(Ok(Ok(response))) => Ok(response),
             Ok(Ok(Err(never))) => match never.into() {},
             Ok(Err(_panic)) => Err(Stop::Answer(Answer::HandlerPanicked)),
             Err(_elapsed) => Err(Stop::Answer(Answer::HandlerTimedOut)),

@@ -27,13 +27,14 @@ use crate::{
 /// # Transactions
 ///
 /// The layer ends the transaction, after the handler has returned: COMMIT on a 2xx answer, ROLLBACK
-/// on any other. A handler can nest savepoints in it (`tx.begin()`, through
-/// [`sqlx::Connection`]).
+/// on any other. **Dropping an `EventTx` rolls nothing back**, unlike sqlx's `Transaction`: it gives
+/// the transaction back to the layer. A handler that wants a rollback answers non-2xx. Savepoints
+/// can be nested in it (`tx.begin()`, through [`sqlx::Connection`]).
 ///
 /// - Moving it elsewhere, a spawned task say, and holding it beyond the handler's end: the answer is
 ///   500 and nothing is committed. Until it is dropped it holds the event's claim (and on SQLite the
-///   only write lock); Postgres frees the claim of one that idles for the handler's time limit and
-///   five seconds more.
+///   only write lock); Postgres ends one that idles for the handler's time limit and five seconds
+///   more.
 /// - A COMMIT or ROLLBACK of the handler's own: the answer is 500. The COMMIT is refused. After a
 ///   ROLLBACK, Postgres would execute each further statement in a transaction of its own.
 /// - Postgres: swallowing the error of a statement and answering 2xx is a 500, because the
@@ -42,18 +43,23 @@ use crate::{
 ///
 /// # Cancel safety
 ///
-/// A client that disconnects does not cancel the handler.
+/// A client that disconnects does not cancel the handler. The layer's time limit for handlers does,
+/// at an await; the transaction is rolled back.
+///
+/// # Examples
 ///
 /// ```
+/// use axum::http::StatusCode;
 /// use axum_stripe_webhook::EventTx;
 /// use sqlx::Sqlite;
 ///
-/// async fn webhook(mut tx: EventTx<Sqlite>) -> Result<(), axum::http::StatusCode> {
-///     sqlx::query("update orders set status = 'paid' where id = $1")
-///         .bind(tx.event().id().to_owned())
+/// async fn webhook(mut tx: EventTx<Sqlite>) -> Result<(), StatusCode> {
+///     let event = tx.event().clone();
+///     sqlx::query("insert into audit (event_id) values ($1)")
+///         .bind(event.id())
 ///         .execute(&mut *tx)
 ///         .await
-///         .map_err(|_| axum::http::StatusCode::INTERNAL_SERVER_ERROR)?;
+///         .map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
 ///     Ok(())
 /// }
 /// ```
@@ -68,6 +74,8 @@ pub(super) struct Loan<DB: Ledger>(Arc<Mutex<LedgerTransaction<DB>>>);
 
 impl<DB: Ledger> EventTx<DB> {
     /// The event that is being processed.
+    ///
+    /// It borrows the transaction; a clone, which is cheap, does not.
     #[must_use]
     pub fn event(&self) -> &VerifiedStripeEvent {
         &self.event
@@ -145,7 +153,7 @@ pub enum EventTxRejection {
 
 impl IntoResponse for EventTxRejection {
     fn into_response(self) -> Response {
-        telemetry::event_tx_refused(&self);
+        telemetry::event_tx_rejected(&self);
         (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response()
     }
 }

@@ -18,7 +18,8 @@ pub const ENDPOINT_DEFAULT: &str = "default";
 pub const HANDLER_TIME_MAX_DEFAULT: Duration = Duration::from_secs(30);
 
 /// How long a delivery waits for a copy of its event that another process has in hand. Longer than
-/// handlers take, so that most copies learn the outcome; short, because it occupies a connection.
+/// most handlers take, so that most copies learn the outcome; short, because it occupies a
+/// connection.
 pub const CLAIM_WAIT_MAX_DEFAULT: Duration = Duration::from_secs(2);
 
 /// How long a delivery waits for a place among the transactions and for a connection of the pool.
@@ -33,8 +34,14 @@ pub const DELIVERIES_MAX_DEFAULT: usize = 256;
 
 /// Processes each event once, in the handler's own database transaction.
 ///
-/// The [module docs](crate::once) say how a delivery runs and what is answered. Clones share their
-/// state; keep one to [`drain`](Self::drain) at shutdown.
+/// The [module docs](crate::once) say how a delivery runs, what is answered and which events are not
+/// deduplicated.
+///
+/// Make **one** layer for a pool. It leaves one connection of the pool free, and two layers would
+/// not know of each other. For a further endpoint of the same service clone it and change the
+/// clone's [`endpoint`](Self::endpoint) and [`verifier`](Self::verifier); set everything else before
+/// cloning. Clones share their limits and what is in flight; keep one to [`drain`](Self::drain) at
+/// shutdown.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -44,15 +51,19 @@ pub const DELIVERIES_MAX_DEFAULT: usize = 256;
 /// use sqlx::{Sqlite, SqlitePool};
 ///
 /// async fn webhook(tx: EventTx<Sqlite>) {}
+/// async fn connect_webhook(tx: EventTx<Sqlite>) {}
 ///
 /// # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
 /// let verifier = Verifier::new(SigningSecret::from_env("STRIPE_WEBHOOK_SECRET")?);
+/// let connect_verifier = Verifier::new(SigningSecret::from_env("STRIPE_CONNECT_SECRET")?);
 /// let pool = SqlitePool::connect("sqlite://orders.sqlite?mode=rwc").await?;
 /// migrate(&pool).await?;
 ///
 /// let once = ProcessOnceLayer::new(pool, verifier).handler_time_max(Duration::from_secs(10));
-/// let app: Router =
-///     Router::new().route("/webhooks/stripe", post(webhook).route_layer(once.clone()));
+/// let connect = once.clone().endpoint("connect").verifier(connect_verifier);
+/// let app: Router = Router::new()
+///     .route("/webhooks/stripe", post(webhook).route_layer(once.clone()))
+///     .route("/webhooks/connect", post(connect_webhook).route_layer(connect));
 ///
 /// let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 /// axum::serve(listener, app).await?;
@@ -67,8 +78,10 @@ pub struct ProcessOnceLayer<DB: Ledger> {
     pub(super) limits: Limits,
     pub(super) body_time_max: Duration,
     pub(super) in_flight: InFlight,
-    pub(super) transactions: Arc<Semaphore>,
-    pub(super) deliveries: Arc<Semaphore>,
+    /// One for each transaction at a time; waited for.
+    pub(super) places: Arc<Semaphore>,
+    /// One for each delivery in progress; not waited for.
+    pub(super) admissions: Arc<Semaphore>,
     deliveries_max: u32,
 }
 
@@ -77,8 +90,9 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     ///
     /// The tables must be there: see [`migrate`](crate::migrate). A pool for SQLite must be of a
     /// file: each connection to `:memory:` has a database of its own.
+    #[must_use]
     pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
-        let transactions = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
+        let places = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
         let layer = Self {
             pool,
             verifier: Arc::new(verifier),
@@ -90,8 +104,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
             },
             body_time_max: BODY_TIME_MAX_DEFAULT,
             in_flight: InFlight::default(),
-            transactions,
-            deliveries: Arc::new(Semaphore::new(0)),
+            places,
+            admissions: Arc::new(Semaphore::new(0)),
             deliveries_max: 0,
         };
         layer.deliveries_max(DELIVERIES_MAX_DEFAULT)
@@ -106,6 +120,13 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
         self.endpoint = label.into();
+        self
+    }
+
+    /// Takes another verifier, for a further endpoint with a secret of its own.
+    #[must_use]
+    pub fn verifier(mut self, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
+        self.verifier = Arc::new(verifier);
         self
     }
 
@@ -143,22 +164,24 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         // A semaphore hands out as many as a u32 counts at once, and `drain` wants them all.
         self.deliveries_max =
             u32::try_from(limit.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        self.deliveries = Arc::new(Semaphore::new(self.deliveries_max as usize));
+        self.admissions = Arc::new(Semaphore::new(self.deliveries_max as usize));
         self
     }
 
     /// Waits for the deliveries in progress, those included whose client has gone, and has every
-    /// later one answered with 503.
+    /// later one answered with 503: on this layer and on all its clones.
     ///
-    /// Call it after the server has shut down, before the runtime ends. It takes no longer than the
-    /// time limits allow together.
+    /// Call it after the server has shut down, before the runtime ends, under a limit of your own: a
+    /// delivery may take what [`acquire_time_max`](Self::acquire_time_max),
+    /// [`claim_wait_max`](Self::claim_wait_max) and [`handler_time_max`](Self::handler_time_max) allow
+    /// together, and up to 50 s more while the database does not answer.
     ///
     /// # Cancel safety
     ///
     /// Dropped before it is done, it has no effect.
     pub async fn drain(&self) {
-        if let Ok(all) = self.deliveries.acquire_many(self.deliveries_max).await {
-            all.forget();
+        if let Ok(_all) = self.admissions.acquire_many(self.deliveries_max).await {
+            self.admissions.close();
         }
     }
 }
@@ -180,8 +203,8 @@ impl<DB: Ledger> Clone for ProcessOnceLayer<DB> {
             limits: self.limits,
             body_time_max: self.body_time_max,
             in_flight: self.in_flight.clone(),
-            transactions: Arc::clone(&self.transactions),
-            deliveries: Arc::clone(&self.deliveries),
+            places: Arc::clone(&self.places),
+            admissions: Arc::clone(&self.admissions),
             deliveries_max: self.deliveries_max,
         }
     }

@@ -23,29 +23,40 @@
 //! So the handler's writes and the event's row commit together or not at all, and at most once.
 //! Deliveries, and whatever a handler does outside the database, are at-least-once.
 //!
+//! # Not deduplicated
+//!
+//! `evt_00000000000000`, the id of every test event sent from the Dashboard, and
+//! `issuing_authorization.request`, whose duplicate must be answered with the decision again. Their
+//! handlers run for each delivery, in a transaction that writes no row to
+//! `processed_stripe_events`.
+//!
 //! # Answers
 //!
 //! Of the layer itself; before it, those of [`StripeEventRejection`](crate::StripeEventRejection)
 //! apply, and after it the handler's own. Bodies are one fixed line.
 //!
-//! | answer | status | Stripe retries |
+//! | outcome | status | Stripe retries |
 //! |---|---|---|
-//! | `Duplicate` | 200 | no |
-//! | `InFlight` | 409 | yes |
-//! | `HandlerPanicked` | 500 | yes |
-//! | `TransactionKept` | 500 | yes |
-//! | `TransactionEnded` | 500 | yes |
-//! | `TransactionAborted` | 500 | yes |
-//! | `CommitRefused` | 500 | yes |
-//! | `Overloaded` | 503 | yes |
-//! | `DatabaseUnavailable` | 503 | yes |
-//! | `HandlerTimedOut` | 503 | yes |
+//! | `duplicate` | 200 | no |
+//! | `in_flight` | 409 | yes |
+//! | `handler_panicked` | 500 | yes |
+//! | `transaction_kept` | 500 | yes |
+//! | `transaction_ended` | 500 | yes |
+//! | `transaction_aborted` | 500 | yes |
+//! | `commit_refused` | 500 | yes |
+//! | `overloaded` | 503 | yes |
+//! | `database_unavailable` | 503 | yes |
+//! | `handler_timed_out` | 503 | yes |
+//! | `task_lost` | 503 | yes |
 //!
-//! # Not deduplicated
+//! # Logs
 //!
-//! `evt_00000000000000`, the id of every test event sent from the Dashboard, and
-//! `issuing_authorization.request`, whose duplicate must be answered with the decision again. Their
-//! handlers run in a transaction, which leaves no row in `processed_stripe_events`.
+//! Through [`tracing`], with the target `axum_stripe_webhook`. A verified delivery has the span
+//! `stripe_delivery` with the event's id, type, mode and account. Each answer is logged once, with
+//! its `outcome`: at `debug` what a sender can cause at will (rejections, with the rule that failed;
+//! duplicates), at `warn` what a handler does (a non-2xx answer, out of time), at `error` what an
+//! operator has to mend, with the SQLSTATE or the kind of the fault as `fault`. Endless 400s and
+//! nothing in the log: set the target to `debug` and read which rule failed.
 
 mod answer;
 mod delivery;

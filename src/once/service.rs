@@ -13,7 +13,6 @@ use axum_core::{
     response::{IntoResponse, Response},
 };
 use http::request::Parts;
-use sqlx::SqlStr;
 use tokio::time::timeout;
 use tower_service::Service;
 use tracing::Instrument;
@@ -38,31 +37,22 @@ const ISSUING_REQUESTS: [&str; 2] = [
 /// The service that [`ProcessOnceLayer`] makes.
 pub struct ProcessOnce<S, DB: Ledger> {
     inner: S,
-    shared: Arc<Shared<DB>>,
-}
-
-pub(super) struct Shared<DB: Ledger> {
-    pub(super) layer: ProcessOnceLayer<DB>,
-    /// The statement that opens a transaction, written once.
-    pub(super) begin: SqlStr,
+    layer: Arc<ProcessOnceLayer<DB>>,
 }
 
 impl<S, DB: Ledger> ProcessOnce<S, DB> {
     pub(super) fn new(inner: S, layer: ProcessOnceLayer<DB>) -> Self {
-        let begin = DB::begin_statement(&layer.limits);
         Self {
             inner,
-            shared: Arc::new(Shared { layer, begin }),
+            layer: Arc::new(layer),
         }
     }
 }
 
 impl<S, DB> Service<Request> for ProcessOnce<S, DB>
 where
-    S: Service<Request> + Clone + Send + 'static,
-    S::Response: IntoResponse,
-    S::Error: Into<Infallible>,
-    S::Future: Send,
+    S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
+    S: Clone + Send + 'static,
     DB: Ledger,
 {
     type Response = Response;
@@ -77,72 +67,70 @@ where
         // The clone takes our place: it is this one that `poll_ready` has made ready.
         let inner = self.inner.clone();
         let inner = mem::replace(&mut self.inner, inner);
-        let shared = Arc::clone(&self.shared);
+        let layer = Arc::clone(&self.layer);
         Box::pin(async move {
-            Ok(match shared.receive(request).await {
-                Ok((parts, event)) => shared.process(inner, parts, event).await,
+            Ok(match receive(&layer, request).await {
+                Ok((parts, event)) => process(layer, inner, parts, event).await,
                 Err(rejection) => rejection.into_response(),
             })
         })
     }
 }
 
-impl<DB: Ledger> Shared<DB> {
-    async fn receive(
-        &self,
-        request: Request,
-    ) -> Result<(Parts, VerifiedStripeEvent), StripeEventRejection> {
-        let received = VerifiedStripeEvent::receive(request, &*self.layer.verifier);
-        timeout(self.layer.body_time_max, received)
-            .await
-            .unwrap_or(Err(StripeEventRejection::BodyTooSlow))
-    }
+async fn receive<DB: Ledger>(
+    layer: &ProcessOnceLayer<DB>,
+    request: Request,
+) -> Result<(Parts, VerifiedStripeEvent), StripeEventRejection> {
+    let received = VerifiedStripeEvent::receive(request, &*layer.verifier);
+    let received = timeout(layer.body_time_max, received).await;
+    received.unwrap_or(Err(StripeEventRejection::BodyTooSlow))
+}
 
-    /// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
-    /// client disconnects, it would leave a connection of the pool inside a transaction.
-    async fn process<S>(
-        self: &Arc<Self>,
-        inner: S,
-        parts: Parts,
-        event: VerifiedStripeEvent,
-    ) -> Response
-    where
-        S: Service<Request> + Send + 'static,
-        S::Response: IntoResponse,
-        S::Error: Into<Infallible>,
-        S::Future: Send,
-    {
-        let span = telemetry::delivery_span(&event, &self.layer.endpoint);
-        let delivery = match self.admit(event) {
-            Ok(delivery) => delivery,
-            Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
-        };
-        let task = tokio::spawn(delivery.run(inner, parts).instrument(span));
-        match task.await {
-            Ok(response) => response,
-            // The runtime is going down, or what is ours has panicked; either way it is not done.
-            Err(_) => telemetry::answered(Answer::HandlerPanicked, None),
-        }
-    }
+/// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
+/// client disconnects, it would leave a connection of the pool inside a transaction.
+async fn process<S, DB>(
+    layer: Arc<ProcessOnceLayer<DB>>,
+    inner: S,
+    parts: Parts,
+    event: VerifiedStripeEvent,
+) -> Response
+where
+    S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
+    S: Send + 'static,
+    DB: Ledger,
+{
+    let span = telemetry::delivery_span(&event, &layer.endpoint);
+    let delivery = match admit(layer, event) {
+        Ok(delivery) => delivery,
+        Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
+    };
+    let task = tokio::spawn(delivery.run(inner, parts).instrument(span.clone()));
+    // The runtime is going down, or something of ours has panicked: nothing was committed, or the
+    // retry finds out that it was.
+    let lost = |_| span.in_scope(|| telemetry::answered(Answer::TaskLost, None));
+    task.await.unwrap_or_else(lost)
+}
 
-    fn admit(self: &Arc<Self>, event: VerifiedStripeEvent) -> Result<Delivery<DB>, Answer> {
-        let deduplicated = is_deduplicated(&event);
-        let in_flight = match deduplicated {
-            true => {
-                let entered = self.layer.in_flight.enter(event.deduplication_id());
-                Some(entered.ok_or(Answer::InFlight)?)
-            }
-            false => None,
-        };
-        let place = Arc::clone(&self.layer.deliveries).try_acquire_owned();
-        Ok(Delivery {
-            shared: Arc::clone(self),
-            event,
-            deduplicated,
-            in_flight,
-            place: place.map_err(|_| Answer::Overloaded)?,
-        })
-    }
+fn admit<DB: Ledger>(
+    layer: Arc<ProcessOnceLayer<DB>>,
+    event: VerifiedStripeEvent,
+) -> Result<Delivery<DB>, Answer> {
+    let enter = || {
+        layer
+            .in_flight
+            .enter(&layer.endpoint, event.deduplication_id())
+    };
+    let in_flight = is_deduplicated(&event)
+        .then(|| enter().ok_or(Answer::InFlight))
+        .transpose()?;
+    let admission = Arc::clone(&layer.admissions).try_acquire_owned();
+    let admission = admission.map_err(|_| Answer::Overloaded)?;
+    Ok(Delivery {
+        layer,
+        event,
+        in_flight,
+        _admission: admission,
+    })
 }
 
 fn is_deduplicated(event: &Event) -> bool {
@@ -153,7 +141,7 @@ impl<S: Clone, DB: Ledger> Clone for ProcessOnce<S, DB> {
     fn clone(&self) -> Self {
         Self {
             inner: self.inner.clone(),
-            shared: Arc::clone(&self.shared),
+            layer: Arc::clone(&self.layer),
         }
     }
 }
@@ -162,7 +150,7 @@ impl<S: fmt::Debug, DB: Ledger> fmt::Debug for ProcessOnce<S, DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessOnce")
             .field("inner", &self.inner)
-            .field("layer", &self.shared.layer)
+            .field("layer", &self.layer)
             .finish()
     }
 }

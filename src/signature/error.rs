@@ -87,7 +87,8 @@ impl fmt::Display for HeaderFault {
 /// Why a signing secret was refused at set-up.
 ///
 /// The text names the variable, if there is one, and says what to do; it never shows the secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// `Debug` is the same text, because that is what `main` prints of an error it returns.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretError {
     pub(super) variable: Option<String>,
     pub(super) fault: SecretFault,
@@ -107,6 +108,12 @@ impl fmt::Display for SecretError {
             Some(variable) => write!(f, "{variable}: {}", self.fault),
             None => self.fault.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for SecretError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -22,8 +22,8 @@ pub(crate) const HEADER_NAME: &str = "stripe-signature";
 pub(super) struct SignatureHeader<'a> {
     pub(super) timestamp_digits: &'a [u8],
     pub(super) timestamp: u64,
-    signatures: [[u8; MAC_BYTES]; SIGNATURES_MAX],
-    signatures_len: usize,
+    /// One for each `v1`; `None` if it does not have the form of a MAC and so cannot match.
+    signatures: Vec<Option<[u8; MAC_BYTES]>>,
 }
 
 impl<'a> SignatureHeader<'a> {
@@ -34,54 +34,40 @@ impl<'a> SignatureHeader<'a> {
             return Err(VerifyError::MissingHeader);
         }
         if header.len() > HEADER_BYTES_MAX {
-            return Err(VerifyError::MalformedHeader(HeaderFault::TooLong));
+            return malformed(HeaderFault::TooLong);
         }
         let mut timestamp = None;
-        let mut signatures_seen = 0;
-        let mut signatures = [[0; MAC_BYTES]; SIGNATURES_MAX];
-        let mut signatures_len = 0;
+        let mut signatures = Vec::new();
         for element in header.split(|byte| *byte == b',') {
             match split_element(element.trim_ascii()) {
                 (b"t" | b"v1", None) => return malformed(HeaderFault::BareKey),
-                (b"t", Some(digits)) => {
-                    let value = parse_timestamp(digits)?;
-                    if timestamp.replace((digits, value)).is_some() {
-                        return malformed(HeaderFault::TimestampRepeated);
-                    }
+                (b"t", Some(_)) if timestamp.is_some() => {
+                    return malformed(HeaderFault::TimestampRepeated);
                 }
-                (b"v1", Some(hex)) => {
-                    signatures_seen += 1;
-                    if signatures_seen > SIGNATURES_MAX {
-                        return malformed(HeaderFault::TooManySignatures);
-                    }
-                    // What is not a MAC cannot match: it counts as sent, and is not compared.
-                    if let (Some(mac), Some(slot)) =
-                        (decode_mac(hex), signatures.get_mut(signatures_len))
-                    {
-                        *slot = mac;
-                        signatures_len += 1;
-                    }
+                (b"t", Some(digits)) => timestamp = Some((digits, parse_timestamp(digits)?)),
+                (b"v1", Some(_)) if signatures.len() == SIGNATURES_MAX => {
+                    return malformed(HeaderFault::TooManySignatures);
                 }
+                (b"v1", Some(hex)) => signatures.push(decode_mac(hex)),
                 _ => {}
             }
         }
         let Some((timestamp_digits, timestamp)) = timestamp else {
             return malformed(HeaderFault::TimestampMissing);
         };
-        if signatures_seen == 0 {
+        if signatures.is_empty() {
             return Err(VerifyError::NoSignature);
         }
         Ok(Self {
             timestamp_digits,
             timestamp,
             signatures,
-            signatures_len,
         })
     }
 
     /// The `v1` signatures that have the form of a MAC.
     pub(super) fn signatures(&self) -> impl Iterator<Item = &[u8; MAC_BYTES]> {
-        self.signatures.iter().take(self.signatures_len)
+        self.signatures.iter().flatten()
     }
 }
 

@@ -4,7 +4,8 @@
 //! one of the endpoint's secrets, and `t` lies within the tolerance of now. The rules, in the order
 //! in which [`Verifier::verify`] applies them:
 //!
-//! 1. The header is there, once, and not blank; it has at most [`HEADER_BYTES_MAX`] bytes.
+//! 1. The header is there and not blank; it has at most [`HEADER_BYTES_MAX`] bytes. (The extractor
+//!    refuses a request with more than one such line.)
 //! 2. It is split on `,`, white space around an element is dropped, and an element is split at its
 //!    first `=`. A bare `t` or `v1` is malformed; anything else that is unknown is ignored, so that
 //!    `v0` and schemes to come can neither help nor harm.

@@ -17,8 +17,8 @@ use sqlx::Connection;
 
 use crate::{
     database::{TestBackend, open},
-    endpoint::{Door, Endpoint, work},
-    stripe,
+    endpoint::{Door, Endpoint, behind, work},
+    log, stripe,
 };
 
 macro_rules! on_both {
@@ -54,6 +54,10 @@ on_both![
     a_copy_in_flight_is_answered_without_the_database,
     deliveries_past_the_cap_are_refused_at_once,
     drain_waits_for_the_running_and_refuses_the_later,
+    drain_can_be_called_twice,
+    copies_at_two_endpoints_of_one_process_do_not_get_in_each_others_way,
+    limits_without_end_are_possible,
+    no_marker_reaches_a_log_or_an_answer,
     each_endpoint_label_processes_an_event_once,
     thin_and_snapshot_twins_are_processed_once_between_them,
     test_events_of_the_dashboard_are_not_deduplicated,
@@ -83,7 +87,7 @@ async fn a_duplicate_is_acknowledged_without_a_second_run<DB: TestBackend>() {
 
 async fn fifty_copies_at_once_run_the_handler_once<DB: TestBackend>() {
     let door = Door::closed();
-    let endpoint = Endpoint::<DB>::new(through::<DB>(door.clone())).await;
+    let endpoint = Endpoint::<DB>::new(behind::<DB>(door.clone())).await;
     let first = endpoint.deliver("evt_1");
     let copies = async {
         door.wait_for_arrival().await;
@@ -299,7 +303,7 @@ async fn a_transaction_given_back_early_is_committed<DB: TestBackend>() {
 
 async fn a_client_that_disconnects_does_not_stop_its_delivery<DB: TestBackend>() {
     let door = Door::closed();
-    let endpoint = Endpoint::<DB>::new(through::<DB>(door.clone())).await;
+    let endpoint = Endpoint::<DB>::new(behind::<DB>(door.clone())).await;
     // hyper drops the future of a request whose client has gone: so does this.
     tokio::select! {
         answer = endpoint.deliver("evt_1") => panic!("answered {answer} behind a closed door"),
@@ -314,7 +318,7 @@ async fn a_copy_in_flight_is_answered_without_the_database<DB: TestBackend>() {
     let (fresh, _) = open::<DB>().await;
     let one_connection = DB::connect(&fresh.url, 1).await;
     let door = Door::closed();
-    let handler = through::<DB>(door.clone());
+    let handler = behind::<DB>(door.clone());
     let endpoint = Endpoint::on(Arc::new(fresh), one_connection, handler, |layer| layer);
     let copies = async {
         door.wait_for_arrival().await;
@@ -329,7 +333,7 @@ async fn a_copy_in_flight_is_answered_without_the_database<DB: TestBackend>() {
 
 async fn deliveries_past_the_cap_are_refused_at_once<DB: TestBackend>() {
     let door = Door::closed();
-    let handler = through::<DB>(door.clone());
+    let handler = behind::<DB>(door.clone());
     let endpoint = Endpoint::<DB>::with(handler, |layer| layer.deliveries_max(1)).await;
     let second = async {
         door.wait_for_arrival().await;
@@ -347,7 +351,7 @@ async fn deliveries_past_the_cap_are_refused_at_once<DB: TestBackend>() {
 
 async fn drain_waits_for_the_running_and_refuses_the_later<DB: TestBackend>() {
     let door = Door::closed();
-    let endpoint = Endpoint::<DB>::new(through::<DB>(door.clone())).await;
+    let endpoint = Endpoint::<DB>::new(behind::<DB>(door.clone())).await;
     let shutdown = async {
         door.wait_for_arrival().await;
         let mut drain = Box::pin(endpoint.layer.drain());
@@ -366,6 +370,94 @@ async fn drain_waits_for_the_running_and_refuses_the_later<DB: TestBackend>() {
         (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE)
     );
     assert_eq!(endpoint.processed().await, (1, 1));
+}
+
+async fn drain_can_be_called_twice<DB: TestBackend>() {
+    let endpoint = Endpoint::<DB>::new(work::<DB>).await;
+    let other = endpoint.layer.clone();
+    tokio::join!(endpoint.layer.drain(), other.drain());
+    endpoint.layer.drain().await;
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+}
+
+async fn copies_at_two_endpoints_of_one_process_do_not_get_in_each_others_way<DB: TestBackend>() {
+    let door = Door::closed();
+    let account = Endpoint::<DB>::new(behind::<DB>(door.clone())).await;
+    let layer = account.layer.clone().endpoint("connect");
+    let handler = behind::<DB>(door.clone());
+    let fresh = Arc::clone(&account.fresh);
+    let connect = Endpoint::on(fresh, account.pool.clone(), handler, move |_| layer);
+    let other = async {
+        door.wait_for_arrival().await;
+        // On SQLite it waits for its turn, so the first is let through when the second has come.
+        let second = connect.deliver("evt_1");
+        door.open(2);
+        second.await
+    };
+    let answers = tokio::join!(account.deliver("evt_1"), other);
+    assert_eq!(answers, (StatusCode::OK, StatusCode::OK));
+    assert_eq!(account.processed().await, (2, 2));
+}
+
+async fn limits_without_end_are_possible<DB: TestBackend>() {
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| {
+        layer
+            .acquire_time_max(Duration::MAX)
+            .claim_wait_max(Duration::MAX)
+            .handler_time_max(Duration::MAX)
+            .body_time_max(Duration::MAX)
+            .deliveries_max(usize::MAX)
+    })
+    .await;
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    endpoint.layer.drain().await;
+}
+
+async fn no_marker_reaches_a_log_or_an_answer<DB: TestBackend>() {
+    let body = |id| stripe::event(id).replace("cs_test_1", "marker@example.com");
+    let mut answers = String::new();
+    let log = log::of(async {
+        let endpoint = Endpoint::<DB>::new(|mut tx: EventTx<DB>| async move {
+            let event = tx.event().clone();
+            if event.id() == "evt_fails" {
+                let _swallowed = DB::run(&mut tx, "select 'marker' from nowhere").await;
+            }
+            event.object::<u64>().map(|_| ())
+        })
+        .await;
+        for id in ["evt_1", "evt_fails"] {
+            answers += &endpoint.body(stripe::delivery(&body(id))).await;
+            for (_, forgery) in stripe::forgeries(&body(id)) {
+                answers += &endpoint.body(forgery).await;
+            }
+        }
+        answers += &endpoint.body(stripe::delivery("\"marker\"")).await;
+    })
+    .await;
+    for expected in [
+        "evt_1",
+        "signature_mismatch",
+        "timestamp_out_of_tolerance",
+        "not_an_object",
+    ] {
+        assert!(log.contains(expected), "no {expected} in {log}");
+    }
+    // The statement is the handler's own, and sqlx may log statements; nothing else has a marker.
+    let leaks = |line: &&str| {
+        (line.contains("marker") && !line.contains("select 'marker'"))
+            || line.contains(stripe::SECRET)
+            || line.contains("v1=")
+    };
+    assert_eq!(
+        log.lines()
+            .chain(answers.lines())
+            .filter(leaks)
+            .collect::<Vec<_>>(),
+        [""; 0]
+    );
 }
 
 async fn each_endpoint_label_processes_an_event_once<DB: TestBackend>() {
@@ -409,14 +501,10 @@ async fn a_decision_on_an_authorization_is_made_again_for_its_duplicate<DB: Test
     let endpoint = Endpoint::<DB>::new(decide).await;
     let body = stripe::event_of_type("evt_1", "issuing_authorization.request");
     for _ in 0..2 {
-        let request = stripe::delivery(&body);
-        let response = tower::ServiceExt::oneshot(endpoint.app.clone(), request)
-            .await
-            .unwrap();
-        let decision = axum::body::to_bytes(response.into_body(), 1024)
-            .await
-            .unwrap();
-        assert_eq!(decision, r#"{"approved":true}"#);
+        assert_eq!(
+            endpoint.body(stripe::delivery(&body)).await,
+            r#"{"approved":true}"#
+        );
     }
     assert_eq!(endpoint.rows().await, 0);
 }
@@ -534,20 +622,6 @@ async fn no_connection_is_lost_to_handlers_that_misbehave<DB: TestBackend>() {
         |layer| layer,
     );
     assert_eq!(after.deliver("evt_1").await, StatusCode::OK);
-}
-
-/// The ordinary handler behind a door.
-fn through<DB: TestBackend>(
-    door: Door,
-) -> impl Fn(EventTx<DB>) -> futures_util::future::BoxFuture<'static, StatusCode> + Clone + Send + Sync
-{
-    move |tx| {
-        let door = door.clone();
-        Box::pin(async move {
-            door.pass().await;
-            work(tx).await
-        })
-    }
 }
 
 /// Delivers until the database has let go of what was abandoned.

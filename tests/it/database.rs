@@ -1,6 +1,6 @@
 //! The two databases, so that one test can be run on both.
 
-use std::{any::Any, future::Future};
+use std::{any::Any, future::Future, time::Duration};
 
 use axum_stripe_webhook::{Ledger, migrate};
 use sqlx::{
@@ -53,6 +53,31 @@ pub(crate) async fn open<DB: TestBackend>() -> (Fresh, Pool<DB>) {
     (fresh, pool)
 }
 
+/// The statements whose text is the same, written once.
+macro_rules! statements {
+    () => {
+        async fn run(
+            connection: &mut Self::Connection,
+            sql: &'static str,
+        ) -> Result<(), sqlx::Error> {
+            sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
+        }
+
+        async fn work(
+            connection: &mut Self::Connection,
+            event_id: &str,
+        ) -> Result<(), sqlx::Error> {
+            let insert = query("insert into work (event_id) values ($1)").bind(event_id);
+            insert.execute(connection).await.map(|_| ())
+        }
+
+        async fn count(pool: &Pool<Self>, table: &str) -> i64 {
+            let count = AssertSqlSafe(format!("select count(*) from {table}"));
+            query_scalar(count).fetch_one(pool).await.unwrap()
+        }
+    };
+}
+
 impl TestBackend for Postgres {
     async fn fresh() -> Fresh {
         let database = TestDatabase::create().await;
@@ -70,19 +95,7 @@ impl TestBackend for Postgres {
             .expect("a database")
     }
 
-    async fn run(connection: &mut Self::Connection, sql: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
-    }
-
-    async fn work(connection: &mut Self::Connection, event_id: &str) -> Result<(), sqlx::Error> {
-        let insert = query("insert into work (event_id) values ($1)").bind(event_id);
-        insert.execute(connection).await.map(|_| ())
-    }
-
-    async fn count(pool: &Pool<Self>, table: &str) -> i64 {
-        let count = AssertSqlSafe(format!("select count(*) from {table}"));
-        query_scalar(count).fetch_one(pool).await.unwrap()
-    }
+    statements!();
 }
 
 impl TestBackend for Sqlite {
@@ -100,22 +113,10 @@ impl TestBackend for Sqlite {
             .filename(url)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .busy_timeout(std::time::Duration::from_millis(500));
+            .busy_timeout(Duration::from_millis(500));
         let pool = SqlitePoolOptions::new().max_connections(connections);
         pool.connect_with(options).await.expect("a database")
     }
 
-    async fn run(connection: &mut Self::Connection, sql: &'static str) -> Result<(), sqlx::Error> {
-        sqlx::raw_sql(sql).execute(connection).await.map(|_| ())
-    }
-
-    async fn work(connection: &mut Self::Connection, event_id: &str) -> Result<(), sqlx::Error> {
-        let insert = query("insert into work (event_id) values ($1)").bind(event_id);
-        insert.execute(connection).await.map(|_| ())
-    }
-
-    async fn count(pool: &Pool<Self>, table: &str) -> i64 {
-        let count = AssertSqlSafe(format!("select count(*) from {table}"));
-        query_scalar(count).fetch_one(pool).await.unwrap()
-    }
+    statements!();
 }

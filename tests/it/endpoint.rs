@@ -10,6 +10,7 @@ use axum::{
     routing::post,
 };
 use axum_stripe_webhook::{EventTx, ProcessOnceLayer};
+use futures_util::future::BoxFuture;
 use sqlx::Pool;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
@@ -96,6 +97,15 @@ impl<DB: TestBackend> Endpoint<DB> {
         self.app.clone().oneshot(request).await.unwrap().status()
     }
 
+    /// Sends a request and gives back the answer's body.
+    pub(crate) async fn body(&self, request: Request<Body>) -> String {
+        let response = self.app.clone().oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
     /// Delivers an event with this id, genuinely signed.
     pub(crate) async fn deliver(&self, id: &str) -> StatusCode {
         self.send(stripe::delivery(&stripe::event(id))).await
@@ -129,6 +139,19 @@ pub(crate) async fn work<DB: TestBackend>(mut tx: EventTx<DB>) -> StatusCode {
     match DB::work(&mut tx, &id).await {
         Ok(()) => StatusCode::OK,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+/// The ordinary handler behind a door.
+pub(crate) fn behind<DB: TestBackend>(
+    door: Door,
+) -> impl Fn(EventTx<DB>) -> BoxFuture<'static, StatusCode> + Clone + Send + Sync {
+    move |tx| {
+        let door = door.clone();
+        Box::pin(async move {
+            door.pass().await;
+            work(tx).await
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
     routing::post,
 };
 use axum_stripe_webhook::{
-    BODY_BYTES_CEILING, ProvideVerifier, SigningSecret, VerifiedStripeEvent, Verifier,
+    BODY_BYTES_MAX, ProvideVerifier, SigningSecret, VerifiedStripeEvent, Verifier,
     testing::sign_test_payload,
 };
 use tower::ServiceExt;
@@ -96,7 +96,7 @@ async fn axums_default_limit_of_two_mebibytes_applies_and_can_be_raised() {
 #[tokio::test]
 async fn a_ceiling_holds_where_the_limit_is_switched_off() {
     let app = app().layer(DefaultBodyLimit::disable());
-    let body = vec![b' '; BODY_BYTES_CEILING + 1];
+    let body = vec![b' '; BODY_BYTES_MAX + 1];
     let (status, _) = answer(app, stripe::delivery_with(body, "t=1,v1=a")).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }

@@ -10,11 +10,13 @@
 // Support, by noun.
 mod database;
 mod endpoint;
+mod log;
 mod stripe;
 
 // Topics.
 mod conformance;
 mod envelope;
+mod examples;
 mod extractor;
 mod migrations;
 mod on_postgres;

@@ -9,7 +9,8 @@ use sqlx::{Executor, Postgres, postgres::PgPoolOptions, query, query_scalar};
 
 use crate::{
     database::{TestBackend, open},
-    endpoint::{Door, Endpoint, work},
+    endpoint::{Door, Endpoint, behind, work},
+    stripe,
 };
 
 type Tx = EventTx<Postgres>;
@@ -72,7 +73,7 @@ async fn a_commit_that_a_deferred_constraint_refuses_is_500() {
 #[tokio::test]
 async fn a_copy_in_another_process_waits_and_learns_that_it_is_a_duplicate() {
     let door = Door::closed();
-    let first = Endpoint::<Postgres>::new(behind(door.clone())).await;
+    let first = Endpoint::<Postgres>::new(behind::<Postgres>(door.clone())).await;
     let other = first.other_process(work::<Postgres>, |layer| layer).await;
     let copy = async {
         door.wait_for_arrival().await;
@@ -120,7 +121,7 @@ async fn a_copy_in_another_process_takes_over_when_the_first_rolls_back() {
 #[tokio::test]
 async fn the_wait_for_a_copy_in_another_process_is_limited() {
     let door = Door::closed();
-    let first = Endpoint::<Postgres>::new(behind(door.clone())).await;
+    let first = Endpoint::<Postgres>::new(behind::<Postgres>(door.clone())).await;
     let limit = std::time::Duration::from_millis(50);
     let other = first
         .other_process(work::<Postgres>, |layer| layer.claim_wait_max(limit))
@@ -176,14 +177,9 @@ async fn settings_in_handler(session: &'static str) -> String {
             .unwrap()
     };
     let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
-    let request = crate::stripe::delivery(&crate::stripe::event("evt_1"));
-    let response = tower::ServiceExt::oneshot(endpoint.app.clone(), request)
+    endpoint
+        .body(stripe::delivery(&stripe::event("evt_1")))
         .await
-        .unwrap();
-    let body = axum::body::to_bytes(response.into_body(), 1024)
-        .await
-        .unwrap();
-    String::from_utf8(body.to_vec()).unwrap()
 }
 
 #[tokio::test]
@@ -218,7 +214,7 @@ async fn rows_that_somebody_else_inserts_can_be_committed() {
 #[tokio::test]
 async fn no_transaction_is_left_open_behind_clients_that_disconnect() {
     let door = Door::closed();
-    let endpoint = Endpoint::<Postgres>::new(behind(door.clone())).await;
+    let endpoint = Endpoint::<Postgres>::new(behind::<Postgres>(door.clone())).await;
     for n in 0..10 {
         let id = format!("evt_{n}");
         tokio::select! {
@@ -233,18 +229,6 @@ async fn no_transaction_is_left_open_behind_clients_that_disconnect() {
         where datname = current_database() and state like 'idle in transaction%'";
     let open: i64 = query_scalar(open).fetch_one(&endpoint.pool).await.unwrap();
     assert_eq!(open, 0);
-}
-
-fn behind(
-    door: Door,
-) -> impl Fn(Tx) -> futures_util::future::BoxFuture<'static, StatusCode> + Clone + Send + Sync {
-    move |tx| {
-        let door = door.clone();
-        Box::pin(async move {
-            door.pass().await;
-            work(tx).await
-        })
-    }
 }
 
 /// Returns once some session of the test's database waits for a lock.
