@@ -142,14 +142,7 @@ impl<DB: Shop<Connection: Rows>> Bench<DB> {
         let body = format!(r#"{{"amount": {amount}, "currency": "EUR"}}"#);
         let (status, text) = self.post("/orders", "x-none", "", body).await;
         assert_eq!(status, 201, "{text}");
-        let placed: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let order = placed["id"].as_str().unwrap().to_owned();
-        Session {
-            name: order.replace("ord_", ""),
-            order,
-            amount,
-            currency: "eur",
-        }
+        visit(&text, amount)
     }
 
     /// Delivers as Stripe does; the status of the answer.
@@ -260,6 +253,18 @@ pub(crate) fn sign(body: &str, secret: &str, at: SystemTime) -> String {
 #[expect(clippy::disallowed_methods, reason = "Stripe signs with its own clock")]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
+}
+
+/// The customer's visit for an order in EUR, out of the answer to the shop that placed it.
+pub(crate) fn visit(placed: &str, amount: i64) -> Session {
+    let placed: serde_json::Value = serde_json::from_str(placed).unwrap();
+    let order = placed["id"].as_str().unwrap().to_owned();
+    Session {
+        name: order.replace("ord_", ""),
+        order,
+        amount,
+        currency: "eur",
+    }
 }
 
 /// Another customer's visit for the same order.

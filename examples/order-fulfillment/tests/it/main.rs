@@ -8,6 +8,7 @@
 
 mod bench;
 mod forgeries;
+mod killed;
 mod out_of_order;
 mod payments;
 mod program;

@@ -3,11 +3,67 @@
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
-    process::{Command, Output, Stdio},
+    process::{Child, ChildStderr, Command, Output, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
 };
 
 use sqlx::{Connection, PgConnection};
 use test_postgres::TestDatabase;
+
+/// Four times what the program itself waits for its database.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// The program while it serves, on a free port; killed with the value.
+pub(crate) struct Serving {
+    pub(crate) address: String,
+    process: Child,
+}
+
+impl Serving {
+    /// Returns once it listens and its tables are there.
+    pub(crate) fn start(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
+        let mut process = program(folder, variables)
+            .env("BIND_ADDRESS", "127.0.0.1:0")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = process.stderr.take().unwrap();
+        // Made before anything can fail, so that the process is killed then too.
+        let mut serving = Self {
+            address: String::new(),
+            process,
+        };
+        serving.address = logged_address(log);
+        serving
+    }
+
+    /// SIGKILL. Returns when the process is no more.
+    pub(crate) fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _gone_already_if_it_fails = self.process.kill().and_then(|()| self.process.wait());
+    }
+}
+
+/// Reads the log to its end, in a thread: nobody else does, and a full pipe would stop the program.
+fn logged_address(log: ChildStderr) -> String {
+    let (lines, first) = mpsc::sync_channel(1);
+    thread::spawn(move || {
+        for line in BufReader::new(log).lines().map_while(Result::ok) {
+            let _only_the_first_is_waited_for = lines.try_send(line);
+        }
+    });
+    let line = first.recv_timeout(START_TIME_MAX).unwrap();
+    let (_, address) = line.split_once("address=").ok_or(&line).unwrap();
+    address.to_owned()
+}
 
 /// The program, in a folder and an environment of its own.
 fn program(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Command {
@@ -141,27 +197,16 @@ fn assert_demo(output: &Output) {
 #[test]
 fn it_serves_until_it_is_told_to_end_and_ends_well() {
     let folder = tempfile::tempdir().unwrap();
-    let variables = [
-        ("STRIPE_WEBHOOK_SECRET", "whsec_a"),
-        ("BIND_ADDRESS", "127.0.0.1:0"),
-    ];
-    let mut server = program(&folder, &variables)
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(server.stderr.take().unwrap());
-    let mut line = String::new();
-    log.read_line(&mut line).unwrap();
-    let (_, address) = line.trim_end().split_once("address=").unwrap();
+    let mut server = Serving::start(&folder, &[("STRIPE_WEBHOOK_SECRET", "whsec_a")]);
 
-    let mut client = TcpStream::connect(address).unwrap();
+    let mut client = TcpStream::connect(&server.address).unwrap();
     client.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     assert!(folder.path().join("orders.sqlite").exists());
 
-    let id = server.id().to_string();
+    let id = server.process.id().to_string();
     assert!(
         Command::new("kill")
             .args(["-TERM", &id])
@@ -169,5 +214,5 @@ fn it_serves_until_it_is_told_to_end_and_ends_well() {
             .unwrap()
             .success()
     );
-    assert_eq!(server.wait().unwrap().code(), Some(0));
+    assert_eq!(server.process.wait().unwrap().code(), Some(0));
 }
