@@ -18,9 +18,11 @@ use axum_stripe_webhook::{
 use serde::Deserialize;
 use sqlx::{Sqlite, SqlitePool};
 
+/// Only what is used here, and optional where Stripe sends null.
 #[derive(Deserialize)]
 struct CheckoutSession {
-    client_reference_id: String,
+    id: String,
+    client_reference_id: Option<String>,
     payment_status: String,
 }
 
@@ -40,11 +42,12 @@ async fn webhook(mut tx: EventTx<Sqlite>) -> Result<(), WebhookError> {
         _ => return Ok(()),
     };
     // A bank transfer is still on its way: the second type tells when it has arrived.
-    if session.payment_status == "unpaid" {
+    if session.payment_status != "paid" {
         return Ok(());
     }
     // In the transaction that holds the event's row: both are committed, or neither is.
-    sqlx::query("insert into fulfilments (order_id) values ($1)")
+    sqlx::query("insert into paid (session_id, order_id) values ($1, $2)")
+        .bind(session.id)
         .bind(session.client_reference_id)
         .execute(&mut *tx)
         .await?;
@@ -57,7 +60,7 @@ pub(crate) fn app(once: ProcessOnceLayer<Sqlite>) -> Router {
 
 pub(crate) async fn prepare(pool: &SqlitePool) -> Result<(), Box<dyn Error>> {
     migrate(pool).await?;
-    sqlx::raw_sql("create table if not exists fulfilments (order_id text not null)")
+    sqlx::raw_sql("create table if not exists paid (session_id text primary key, order_id text)")
         .execute(pool)
         .await?;
     Ok(())
@@ -65,7 +68,7 @@ pub(crate) async fn prepare(pool: &SqlitePool) -> Result<(), Box<dyn Error>> {
 
 async fn serve() -> Result<(), Box<dyn Error>> {
     let verifier = Verifier::new(SigningSecret::from_env("STRIPE_WEBHOOK_SECRET")?);
-    let pool = SqlitePool::connect("sqlite://fulfilments.sqlite?mode=rwc").await?;
+    let pool = SqlitePool::connect("sqlite://paid.sqlite?mode=rwc").await?;
     prepare(&pool).await?;
     let once = ProcessOnceLayer::new(pool, verifier);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;

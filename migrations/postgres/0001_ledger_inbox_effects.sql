@@ -16,10 +16,8 @@ create table processed_stripe_events (
     constraint processed_stripe_events_event_type_filled check (event_type <> '')
 );
 
--- For the sweep of old rows. They arrive in the order of time, so a block range index finds them
--- and costs the insert next to nothing.
-create index processed_stripe_events_processed_at_idx
-    on processed_stripe_events using brin (processed_at);
+-- For the sweep of old rows.
+create index processed_stripe_events_processed_at_idx on processed_stripe_events (processed_at);
 
 -- A COMMIT that the handler sends by itself would tear the event's writes apart. While the setting
 -- says 'open' it fails here, which rolls everything back; the crate's last statement says 'closed'.

@@ -93,7 +93,7 @@ impl Envelope {
             created: created(raw.created),
             livemode: strict(raw.livemode, "livemode")?,
             account: identifier(raw.account, "account")?,
-            context: identifier(raw.context, "context")?,
+            context: lenient(raw.context),
             snapshot_event: match thin {
                 true => identifier(raw.snapshot_event, "snapshot_event")?,
                 false => None,
@@ -126,18 +126,14 @@ fn required(raw: Option<&RawValue>, field: &'static str) -> Result<String, Event
     identifier(raw, field)?.ok_or(EventError::Field { field })
 }
 
-/// A string that can be a key: not empty, bounded, and free of control characters (Postgres' `text`
-/// cannot hold a NUL, and a line break would forge log lines).
+/// A string that can be a key: bounded, and free of control characters (Postgres' `text` cannot hold
+/// a NUL, and a line break would forge log lines). An empty one counts as absent.
 fn identifier(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, EventError> {
     let value: Option<String> = strict(raw, field)?;
-    match value {
-        Some(value)
-            if value.is_empty()
-                || value.len() > ID_BYTES_MAX
-                || value.chars().any(char::is_control) =>
-        {
-            Err(EventError::Field { field })
-        }
+    let is_key =
+        |value: &String| value.len() <= ID_BYTES_MAX && !value.chars().any(char::is_control);
+    match value.filter(|value| !value.is_empty()) {
+        Some(value) if !is_key(&value) => Err(EventError::Field { field }),
         value => Ok(value),
     }
 }

@@ -8,10 +8,10 @@
 //! |---|---|---|
 //! | `id`, `object`, `type` | string, required | string, required |
 //! | `livemode` | boolean or absent | boolean or absent |
-//! | `account`, `context` | string or absent | string or absent |
+//! | `account` | string or absent | string or absent |
 //! | `snapshot_event` | not looked at | string or absent |
 //! | `created` | Unix seconds | RFC 3339 |
-//! | `api_version`, `related_object` | read if they have the documented form | likewise |
+//! | `api_version`, `context`, `related_object` | read if they have the documented form | likewise |
 //!
 //! The first four rows decide what is done with an event, so a wrong type there is an error. The
 //! others inform: what does not have the documented form is taken as absent. A key that stands

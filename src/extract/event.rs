@@ -48,6 +48,11 @@ use crate::{
 /// # Ok::<(), axum_stripe_webhook::SecretError>(())
 /// ```
 ///
+/// # If it does not compile
+///
+/// axum says of any mistake that "`Handler` is not satisfied"; its `#[debug_handler]` on the handler
+/// says which one. The event comes last, and the state provides a verifier.
+///
 /// There is no event without verification, so it is never optional:
 ///
 /// ```compile_fail,E0277

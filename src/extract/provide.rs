@@ -35,6 +35,15 @@ pub trait ProvideVerifier {
     /// The request may be looked at, for a tenant in its path say, but nothing of it is verified
     /// yet. `None` means that there is no such endpoint: the answer is 404.
     fn provide_verifier(&self, parts: &Parts) -> Option<Verifier>;
+
+    /// Gives the endpoint's label for a request that was verified; `None` is that of the layer.
+    ///
+    /// An event is processed once for each label, and whoever knows a secret can sign an event with
+    /// any id. So tenants with secrets of their own need labels of their own: else one of them can
+    /// have another's event taken for a duplicate.
+    fn provide_endpoint(&self, _parts: &Parts) -> Option<Arc<str>> {
+        None
+    }
 }
 
 impl ProvideVerifier for Verifier {
@@ -46,5 +55,9 @@ impl ProvideVerifier for Verifier {
 impl<P: ProvideVerifier + ?Sized> ProvideVerifier for Arc<P> {
     fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
         P::provide_verifier(self, parts)
+    }
+
+    fn provide_endpoint(&self, parts: &Parts) -> Option<Arc<str>> {
+        P::provide_endpoint(self, parts)
     }
 }

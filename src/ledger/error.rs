@@ -8,10 +8,12 @@ use std::borrow::Cow;
 pub enum LedgerError {
     /// The database, or a connection of the pool, could not be had in time, or failed.
     ///
-    /// Likely causes: it is down, read-only or full; the pool is too small or closed; `migrate` was
-    /// not run (42P01).
+    /// Likely causes: it is down, read-only or full; the pool is too small or closed.
     #[error("the database is not available")]
     Unavailable(#[source] sqlx::Error),
+    /// The tables of the crate are missing.
+    #[error("the tables are not there: call `axum_stripe_webhook::migrate` at start")]
+    NotMigrated,
     /// A statement of the crate's own took longer than its limit.
     #[error("the database did not answer in time")]
     TimedOut,
@@ -47,10 +49,15 @@ impl LedgerError {
         }
     }
 
-    /// A failed COMMIT: refused if the database said so, unknown if it said nothing.
+    /// A failed COMMIT: refused if the database said so; unknown if it said nothing, or that it is
+    /// going away.
     pub(super) fn of_commit(error: sqlx::Error) -> Self {
-        match error {
-            sqlx::Error::Database(_) => Self::CommitRefused(error),
+        let code = error.as_database_error().and_then(|error| error.code());
+        // Connection exception; shutdown; idle in transaction for too long.
+        let gone =
+            |code: &str| code.starts_with("08") || code.starts_with("57P") || code == "25P03";
+        match code.as_deref() {
+            Some(code) if !gone(code) => Self::CommitRefused(error),
             _ => Self::Unavailable(error),
         }
     }
@@ -59,5 +66,27 @@ impl LedgerError {
 impl From<sqlx::Error> for LedgerError {
     fn from(error: sqlx::Error) -> Self {
         Self::Unavailable(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn neither_text_nor_fault_holds_the_text_of_the_cause() {
+        let cause = || sqlx::Error::Io(io::Error::new(io::ErrorKind::BrokenPipe, "marker"));
+        for error in [
+            LedgerError::Unavailable(cause()),
+            LedgerError::CommitRefused(cause()),
+        ] {
+            let shown = format!("{error} {}", error.fault());
+            assert!(
+                shown.contains("broken pipe") && !shown.contains("marker"),
+                "{shown}"
+            );
+        }
     }
 }

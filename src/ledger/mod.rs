@@ -88,6 +88,9 @@ pub trait Backend: Database {
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
+    /// Stops the statement of a handler that is not waited for any more, where the server does not.
+    fn abandon(seal: &Self::Seal);
+
     /// See [`migrate`].
     fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
 }

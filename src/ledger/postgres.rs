@@ -12,12 +12,16 @@ const MIGRATIONS: &[(&str, &str)] = &[(
     include_str!("../../migrations/postgres/0001_ledger_inbox_effects.sql"),
 )];
 
-/// How much longer than the handler's own limit the server waits before it ends a transaction, so
-/// that the limit of this process, whose answer is known, comes first.
+/// How much longer than the handler's own limit the server waits at most before it ends a
+/// transaction, so that the limit of this process, whose answer is known, comes first. Never longer
+/// than the limit itself: meanwhile the server executes an abandoned statement, and the pool has
+/// room for another connection.
 const SERVER_TIME_MARGIN: Duration = Duration::from_secs(5);
 
 /// `lock_not_available`: the claim waited for its limit.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `undefined_table`: of the claim's statement, which names one table.
+const UNDEFINED_TABLE: &str = "42P01";
 /// `in_failed_sql_transaction`: an earlier statement of the transaction failed.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -131,6 +135,9 @@ impl Backend for Postgres {
         Ok(())
     }
 
+    /// `statement_timeout` does.
+    fn abandon(_: &i64) {}
+
     async fn migrate(pool: &Pool<Self>) -> Result<(), MigrateError> {
         let mut connection = pool.acquire().await?;
         // sqlx keeps its advisory lock when a migration fails, and every later migration would wait
@@ -141,7 +148,8 @@ impl Backend for Postgres {
 }
 
 fn server_ms(limits: &Limits) -> i32 {
-    milliseconds(limits.handler_time_max.saturating_add(SERVER_TIME_MARGIN))
+    let margin = SERVER_TIME_MARGIN.min(limits.handler_time_max);
+    milliseconds(limits.handler_time_max.saturating_add(margin))
 }
 
 /// Postgres' time-outs are 32-bit milliseconds, and zero would switch them off.
@@ -154,6 +162,7 @@ fn milliseconds(duration: Duration) -> i32 {
 fn of_claim(error: sqlx::Error) -> LedgerError {
     match sqlstate(&error).as_deref() {
         Some(LOCK_NOT_AVAILABLE) => LedgerError::InFlight,
+        Some(UNDEFINED_TABLE) => LedgerError::NotMigrated,
         _ => LedgerError::Unavailable(error),
     }
 }

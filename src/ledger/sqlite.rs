@@ -14,9 +14,13 @@ const MIGRATIONS: &[(&str, &str)] = &[(
     include_str!("../../migrations/sqlite/0001_ledger_inbox_effects.sql"),
 )];
 
+/// Instructions of SQLite's virtual machine between two looks at whether a statement was abandoned:
+/// about a tenth of a millisecond.
+const INSTRUCTIONS_BETWEEN_LOOKS: i32 = 10_000;
+
 const BEGIN: &str = "begin immediate";
 
-/// Watches a transaction through SQLite's commit and rollback hooks.
+/// Watches a transaction through SQLite's hooks.
 ///
 /// SQLite has no transaction id to compare. It does tell when a transaction ends, whether by a
 /// statement of the handler's or by itself, as after a full disk; and it lets a COMMIT be refused.
@@ -24,6 +28,7 @@ const BEGIN: &str = "begin immediate";
 pub struct Watch {
     commit_allowed: AtomicBool,
     rolled_back: AtomicBool,
+    abandoned: AtomicBool,
 }
 
 impl Backend for Sqlite {
@@ -62,7 +67,8 @@ impl Backend for Sqlite {
                 .map(|seconds| seconds.saturating_mul(1000)),
         )
         .execute(&mut *connection)
-        .await?;
+        .await
+        .map_err(of_claim)?;
         match inserted.rows_affected() {
             0 => Ok(None),
             _ => Self::seal(connection, limits).await.map(Some),
@@ -82,6 +88,10 @@ impl Backend for Sqlite {
         handle.set_rollback_hook({
             let watch = Arc::clone(&watch);
             move || watch.rolled_back.store(true, Ordering::Release)
+        });
+        handle.set_progress_handler(INSTRUCTIONS_BETWEEN_LOOKS, {
+            let watch = Arc::clone(&watch);
+            move || !watch.abandoned.load(Ordering::Acquire)
         });
         Ok(watch)
     }
@@ -105,7 +115,13 @@ impl Backend for Sqlite {
         watch.commit_allowed.store(true, Ordering::Release);
         handle.remove_commit_hook();
         handle.remove_rollback_hook();
+        handle.remove_progress_handler();
         Ok(())
+    }
+
+    /// The connection cannot be closed before its statement has ended.
+    fn abandon(watch: &Arc<Watch>) {
+        watch.abandoned.store(true, Ordering::Release);
     }
 
     /// In one transaction that takes the write lock first, so that processes which start together
@@ -115,5 +131,13 @@ impl Backend for Sqlite {
         let mut transaction = connection.begin_with(BEGIN).await?;
         run(MIGRATIONS, &mut *transaction).await?;
         Ok(transaction.commit().await?)
+    }
+}
+
+/// SQLite has no code of its own for a missing table; the claim's statement names one.
+fn of_claim(error: sqlx::Error) -> LedgerError {
+    match error.as_database_error() {
+        Some(fault) if fault.message().starts_with("no such table") => LedgerError::NotMigrated,
+        _ => LedgerError::Unavailable(error),
     }
 }

@@ -129,6 +129,9 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 impl<DB: Ledger> Drop for LedgerTransaction<DB> {
     fn drop(&mut self) {
         if !self.ended {
+            if let Some(seal) = &self.seal {
+                DB::abandon(seal);
+            }
             self.connection.close_on_drop();
         }
     }

@@ -88,7 +88,9 @@ impl Answer {
 impl From<&LedgerError> for Answer {
     fn from(error: &LedgerError) -> Self {
         match error {
-            LedgerError::Unavailable(_) | LedgerError::TimedOut => Self::DatabaseUnavailable,
+            LedgerError::Unavailable(_) | LedgerError::NotMigrated | LedgerError::TimedOut => {
+                Self::DatabaseUnavailable
+            }
             LedgerError::InFlight => Self::InFlight,
             LedgerError::Aborted => Self::TransactionAborted,
             LedgerError::Ended => Self::TransactionEnded,

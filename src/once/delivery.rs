@@ -7,10 +7,13 @@ use axum_core::{
 };
 use futures_util::FutureExt;
 use http::request::Parts;
-use tokio::{sync::OwnedSemaphorePermit, time::timeout};
+use tokio::{
+    sync::{Mutex, OwnedSemaphorePermit},
+    time::timeout,
+};
 use tower_service::Service;
 
-use super::{answer::Answer, event_tx::Loan, in_flight::InFlightEvent, layer::ProcessOnceLayer};
+use super::{answer::Answer, event_tx::Offer, in_flight::InFlightEvent, layer::ProcessOnceLayer};
 use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     ledger::{Entry, Ledger, LedgerError, LedgerTransaction},
@@ -22,6 +25,7 @@ use crate::{
 pub(super) struct Delivery<DB: Ledger> {
     pub(super) layer: Arc<ProcessOnceLayer<DB>>,
     pub(super) event: VerifiedStripeEvent,
+    pub(super) endpoint: Arc<str>,
     /// `None` if the event is not deduplicated. It leaves when nothing of the delivery runs any
     /// more, and so does the admission.
     pub(super) in_flight: Option<InFlightEvent>,
@@ -57,11 +61,11 @@ impl<DB: Ledger> Delivery<DB> {
             roll_back(&mut transaction).await;
             return Err(Stop::Answer(Answer::Duplicate));
         }
-        let loan = Loan::new(transaction);
-        let response = self
-            .handle(handler, self.request(parts, loan.clone()))
-            .await?;
-        let mut transaction = loan.take().ok_or(Stop::Answer(Answer::TransactionKept))?;
+        let transaction = Arc::new(Mutex::new(transaction));
+        let request = self.request(parts, Offer::of(&transaction));
+        let response = self.handle(handler, request).await?;
+        let kept = |_| Stop::Answer(Answer::TransactionKept);
+        let mut transaction = transaction.try_lock_owned().map_err(kept)?;
         if response.status().is_success() {
             transaction.commit().await?;
         } else {
@@ -74,7 +78,7 @@ impl<DB: Ledger> Delivery<DB> {
         match self.in_flight {
             Some(_) => {
                 transaction
-                    .claim(&Entry::new(&self.event, &self.layer.endpoint))
+                    .claim(&Entry::new(&self.event, &self.endpoint))
                     .await
             }
             None => transaction.skip_claim().await.map(|()| true),
@@ -83,11 +87,11 @@ impl<DB: Ledger> Delivery<DB> {
 
     /// The request as the handler sees it: the event and its transaction to extract, and the body,
     /// for whoever wants the bytes.
-    fn request(&self, mut parts: Parts, loan: Loan<DB>) -> Request {
+    fn request(&self, mut parts: Parts, offer: Offer<DB>) -> Request {
         parts
             .extensions
             .insert(VerifiedUpstream(self.event.clone()));
-        parts.extensions.insert(loan);
+        parts.extensions.insert(offer);
         Request::from_parts(parts, Body::from(self.event.bytes().clone()))
     }
 

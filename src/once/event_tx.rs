@@ -1,7 +1,7 @@
 use std::{
     fmt,
     ops::{Deref, DerefMut},
-    sync::Arc,
+    sync::{Arc, Weak},
 };
 
 use axum_core::{
@@ -32,11 +32,13 @@ use crate::{
 /// can be nested in it (`tx.begin()`, through [`sqlx::Connection`]).
 ///
 /// - Moving it elsewhere, a spawned task say, and holding it beyond the handler's end: the answer is
-///   500 and nothing is committed. Until it is dropped it holds the event's claim (and on SQLite the
-///   only write lock); Postgres ends one that idles for the handler's time limit and five seconds
-///   more.
-/// - A COMMIT or ROLLBACK of the handler's own: the answer is 500. The COMMIT is refused. After a
-///   ROLLBACK, Postgres would execute each further statement in a transaction of its own.
+///   500 and nothing is committed. Until it is dropped it holds a connection of the pool, the
+///   event's claim, and on SQLite the only write lock; one that is never dropped is lost to the
+///   pool. Postgres itself frees the claim of one that idles for the handler's time limit and up to
+///   five seconds more.
+/// - A COMMIT or ROLLBACK of the handler's own: the answer is 500. The COMMIT is refused (on Postgres
+///   not for the events that are not deduplicated). After a ROLLBACK, Postgres executes each further
+///   statement in a transaction of its own.
 /// - Postgres: swallowing the error of a statement and answering 2xx is a 500, because the
 ///   transaction is aborted and would commit nothing. On SQLite a failed statement leaves the rest
 ///   of the transaction in place, and a 2xx commits it.
@@ -44,7 +46,9 @@ use crate::{
 /// # Cancel safety
 ///
 /// A client that disconnects does not cancel the handler. The layer's time limit for handlers does,
-/// at an await; the transaction is rolled back.
+/// at an await; the transaction is rolled back. On Postgres, do not cancel a `tx.begin()` yourself,
+/// by a time-out or `select!` around it: sqlx then rolls back the whole transaction, and what
+/// follows is written outside it. Drop an `EventTx` within the runtime: sqlx needs it.
 ///
 /// # Examples
 ///
@@ -68,9 +72,10 @@ pub struct EventTx<DB: Ledger> {
     event: VerifiedStripeEvent,
 }
 
-/// Lends a transaction to a handler through the request's extensions. The lock is the loan: while
-/// an [`EventTx`] is alive, nobody else can have the transaction.
-pub(super) struct Loan<DB: Ledger>(Arc<Mutex<LedgerTransaction<DB>>>);
+/// Offers a transaction to the handler, in the request's extensions. The lock is the loan: while an
+/// [`EventTx`] is alive, nobody else can have the transaction. The offer holds nothing: extensions
+/// can be cloned and kept, and must not keep the transaction beyond its delivery.
+pub(super) struct Offer<DB: Ledger>(Weak<Mutex<LedgerTransaction<DB>>>);
 
 impl<DB: Ledger> EventTx<DB> {
     /// The event that is being processed.
@@ -82,20 +87,20 @@ impl<DB: Ledger> EventTx<DB> {
     }
 }
 
-impl<DB: Ledger> Loan<DB> {
-    pub(super) fn new(transaction: LedgerTransaction<DB>) -> Self {
-        Self(Arc::new(Mutex::new(transaction)))
+impl<DB: Ledger> Offer<DB> {
+    pub(super) fn of(transaction: &Arc<Mutex<LedgerTransaction<DB>>>) -> Self {
+        Self(Arc::downgrade(transaction))
     }
 
-    /// Takes the transaction, unless somebody has it.
-    pub(super) fn take(&self) -> Option<OwnedMutexGuard<LedgerTransaction<DB>>> {
-        Arc::clone(&self.0).try_lock_owned().ok()
+    /// Takes the transaction, unless somebody has it or its delivery is over.
+    fn take(&self) -> Option<OwnedMutexGuard<LedgerTransaction<DB>>> {
+        self.0.upgrade()?.try_lock_owned().ok()
     }
 }
 
-impl<DB: Ledger> Clone for Loan<DB> {
+impl<DB: Ledger> Clone for Offer<DB> {
     fn clone(&self) -> Self {
-        Self(Arc::clone(&self.0))
+        Self(Weak::clone(&self.0))
     }
 }
 
@@ -104,9 +109,9 @@ impl<DB: Ledger, S: Sync> FromRequestParts<S> for EventTx<DB> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
         let missing = EventTxRejection::MissingLayer;
-        let loan = parts.extensions.get::<Loan<DB>>().ok_or(missing)?;
+        let offer = parts.extensions.get::<Offer<DB>>().ok_or(missing)?;
         let VerifiedUpstream(event) = parts.extensions.get().ok_or(missing)?;
-        let transaction = loan.take().ok_or(EventTxRejection::Taken)?;
+        let transaction = offer.take().ok_or(EventTxRejection::Taken)?;
         Ok(Self {
             transaction,
             event: event.clone(),
@@ -146,8 +151,9 @@ pub enum EventTxRejection {
          on this route, with a pool of the same database as the handler's `EventTx`"
     )]
     MissingLayer,
-    /// The handler, or a layer before it, has an `EventTx` of this request already.
-    #[error("the transaction was taken already: extract `EventTx` once")]
+    /// The handler, or a layer before it, has an `EventTx` of this request already; or the delivery
+    /// is over.
+    #[error("the transaction is taken, or its delivery is over: extract `EventTx` once")]
     Taken,
 }
 

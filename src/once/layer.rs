@@ -89,7 +89,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// Makes a layer of the pool that the handlers' transactions come from and the verifier.
     ///
     /// The tables must be there: see [`migrate`](crate::migrate). A pool for SQLite must be of a
-    /// file: each connection to `:memory:` has a database of its own.
+    /// file: what is in memory goes with its connection, and the layer closes connections.
     #[must_use]
     pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         let places = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
@@ -111,15 +111,21 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         layer.deliveries_max(DELIVERIES_MAX_DEFAULT)
     }
 
-    /// Labels the endpoint; [`ENDPOINT_DEFAULT`] unless set.
+    /// Labels the endpoint; [`ENDPOINT_DEFAULT`] unless set, or set to nothing.
     ///
     /// An event is processed once for each label. Give two endpoints of one Stripe account that
-    /// deliver to the same service different labels if each is to process the events that both get;
-    /// give a destination of snapshot events and one of thin events the same. Changing a label
-    /// forgets what was processed under it.
+    /// deliver to the same service different labels if each is to process the events that both get.
+    /// Changing a label forgets what was processed under it.
+    ///
+    /// A destination of snapshot events and one of thin events that share a label share their
+    /// events: whichever form comes first is processed, **and the other is a duplicate, even if the
+    /// handler ignored the first**. Then let it handle both types (`checkout.session.completed` and
+    /// `v1.checkout.session.completed`), or give them different labels.
     #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
-        self.endpoint = label.into();
+        self.endpoint = Some(label.into())
+            .filter(|label| !label.is_empty())
+            .unwrap_or_else(|| ENDPOINT_DEFAULT.into());
         self
     }
 

@@ -99,8 +99,10 @@ where
     S: Send + 'static,
     DB: Ledger,
 {
-    let span = telemetry::delivery_span(&event, &layer.endpoint);
-    let delivery = match admit(layer, event) {
+    let endpoint = layer.verifier.provide_endpoint(&parts);
+    let endpoint = endpoint.unwrap_or_else(|| Arc::clone(&layer.endpoint));
+    let span = telemetry::delivery_span(&event, &endpoint);
+    let delivery = match admit(layer, event, endpoint) {
         Ok(delivery) => delivery,
         Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
     };
@@ -114,22 +116,20 @@ where
 fn admit<DB: Ledger>(
     layer: Arc<ProcessOnceLayer<DB>>,
     event: VerifiedStripeEvent,
+    endpoint: Arc<str>,
 ) -> Result<Delivery<DB>, Answer> {
-    let enter = || {
-        layer
-            .in_flight
-            .enter(&layer.endpoint, event.deduplication_id())
-    };
+    let enter = || layer.in_flight.enter(&endpoint, event.deduplication_id());
     let in_flight = is_deduplicated(&event)
         .then(|| enter().ok_or(Answer::InFlight))
         .transpose()?;
     let admission = Arc::clone(&layer.admissions).try_acquire_owned();
-    let admission = admission.map_err(|_| Answer::Overloaded)?;
+    let _admission = admission.map_err(|_| Answer::Overloaded)?;
     Ok(Delivery {
         layer,
         event,
+        endpoint,
         in_flight,
-        _admission: admission,
+        _admission,
     })
 }
 

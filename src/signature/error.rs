@@ -131,8 +131,8 @@ pub enum SecretFault {
     Blank,
     /// There is white space before or behind it, which would become part of the key.
     SurroundingWhitespace,
-    /// It holds control characters.
-    ControlCharacter,
+    /// It holds control characters, or others that cannot be seen.
+    InvisibleCharacter,
     /// It is an API key (`sk_`, `rk_` or `pk_`).
     ApiKey,
 }
@@ -146,7 +146,9 @@ impl fmt::Display for SecretFault {
             Self::SurroundingWhitespace => {
                 "the signing secret has white space around it: remove it"
             }
-            Self::ControlCharacter => "the signing secret has control characters: copy it again",
+            Self::InvisibleCharacter => {
+                "the signing secret has characters that cannot be seen: copy it again"
+            }
             Self::ApiKey => {
                 "this is an API key: use the endpoint's signing secret instead (whsec_…)"
             }

@@ -57,6 +57,11 @@ impl SigningSecret {
             env::VarError::NotPresent => SecretFault::NotSet,
             env::VarError::NotUnicode(_) => SecretFault::NotUtf8,
         });
+        // Whoever gives the secret for the name does not want to read it in the log.
+        let variable = match variable.starts_with("whsec_") {
+            true => "the variable, whose name looks like a secret",
+            false => variable,
+        };
         value.and_then(Self::checked).map_err(|fault| SecretError {
             variable: Some(variable.to_owned()),
             fault,
@@ -95,14 +100,14 @@ impl fmt::Debug for SigningSecret {
 
 fn refuse_unusable(value: &str) -> Result<(), SecretFault> {
     let trimmed = value.trim();
-    if trimmed.is_empty() || trimmed == "whsec_" {
+    if trimmed.is_empty() || trimmed.eq_ignore_ascii_case("whsec_") {
         return Err(SecretFault::Blank);
     }
     if trimmed.len() != value.len() {
         return Err(SecretFault::SurroundingWhitespace);
     }
-    if value.chars().any(char::is_control) {
-        return Err(SecretFault::ControlCharacter);
+    if value.chars().any(is_invisible) {
+        return Err(SecretFault::InvisibleCharacter);
     }
     if ["sk_", "rk_", "pk_"]
         .iter()
@@ -111,6 +116,16 @@ fn refuse_unusable(value: &str) -> Result<(), SecretFault> {
         return Err(SecretFault::ApiKey);
     }
     Ok(())
+}
+
+/// Control characters, and those that copying from a page or a file brings along: soft hyphen, zero
+/// width space and joiners, word joiner, byte order mark.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}' | '\u{feff}'
+        )
 }
 
 #[cfg(test)]
@@ -125,8 +140,11 @@ mod tests {
             ("whsec_", SecretFault::Blank),
             ("whsec_a\n", SecretFault::SurroundingWhitespace),
             (" whsec_a", SecretFault::SurroundingWhitespace),
-            ("whsec_a\0", SecretFault::ControlCharacter),
-            ("whsec_a\u{1b}b", SecretFault::ControlCharacter),
+            ("whsec_a\0", SecretFault::InvisibleCharacter),
+            ("\u{feff}whsec_a", SecretFault::InvisibleCharacter),
+            ("whsec_\u{200b}", SecretFault::InvisibleCharacter),
+            ("WHSEC_", SecretFault::Blank),
+            ("whsec_a\u{1b}b", SecretFault::InvisibleCharacter),
             ("sk_test_a", SecretFault::ApiKey),
             ("rk_live_a", SecretFault::ApiKey),
             ("pk_live_a", SecretFault::ApiKey),

@@ -51,6 +51,28 @@ async fn forgeries_are_refused_and_told_nothing() {
     }
 }
 
+/// Whether it is an event is not looked at before it is verified.
+#[tokio::test]
+async fn a_forgery_that_is_no_event_is_told_the_same() {
+    for body in ["{", "", "\u{feff}", "null"] {
+        let forged = stripe::delivery_with(body, "t=1,v1=0");
+        let refused = (StatusCode::BAD_REQUEST, "not verified\n".to_owned());
+        assert_eq!(answer(app(), forged).await, refused, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_arrives_in_many_pieces_is_read() {
+    let whole = stripe::event("evt_1");
+    let request = stripe::delivery(&whole);
+    let pieces: Vec<_> = whole
+        .bytes()
+        .map(|byte| Ok::<_, std::io::Error>(vec![byte]))
+        .collect();
+    let request = request.map(|_| Body::from_stream(futures_util::stream::iter(pieces)));
+    assert_eq!(answer(app(), request).await.0, StatusCode::OK);
+}
+
 #[tokio::test]
 async fn a_signed_body_that_is_no_event_is_refused() {
     for body in [

@@ -11,6 +11,7 @@
 mod database;
 mod endpoint;
 mod log;
+mod proxy;
 mod stripe;
 
 // Topics.

@@ -33,18 +33,19 @@ async fn several_starts_at_once_migrate_once_on_sqlite() {
 #[tokio::test]
 async fn a_failed_migration_does_not_block_the_next_one() {
     let fresh = Postgres::fresh().await;
-    let pool = Postgres::connect(&fresh.url, 2).await;
-    let mut connection = pool.acquire().await.unwrap();
-    Postgres::run(
-        &mut connection,
-        "create table stripe_effects (in_the_way text)",
-    )
-    .await
-    .unwrap();
-    migrate(&pool).await.expect_err("the table is in the way");
+    let failing = Postgres::connect(&fresh.url, 1).await;
+    let mut connection = failing.acquire().await.unwrap();
+    let in_the_way = "create table stripe_effects (in_the_way text)";
+    Postgres::run(&mut connection, in_the_way).await.unwrap();
+    drop(connection);
+    migrate(&failing).await.expect_err("a table is in the way");
+
+    let mut connection = failing.acquire().await.unwrap();
     Postgres::run(&mut connection, "drop table stripe_effects")
         .await
         .unwrap();
+    // Of another process, while the one that failed lives on: a session never waits for itself.
+    let pool = Postgres::connect(&fresh.url, 1).await;
     migrate(&pool)
         .await
         .expect("nothing is in the way any more");

@@ -1,6 +1,6 @@
 //! What only Postgres can show.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use axum_stripe_webhook::EventTx;
@@ -10,6 +10,7 @@ use sqlx::{Executor, Postgres, postgres::PgPoolOptions, query, query_scalar};
 use crate::{
     database::{TestBackend, open},
     endpoint::{Door, Endpoint, behind, work},
+    proxy::{Cut, Proxy},
     stripe,
 };
 
@@ -122,7 +123,7 @@ async fn a_copy_in_another_process_takes_over_when_the_first_rolls_back() {
 async fn the_wait_for_a_copy_in_another_process_is_limited() {
     let door = Door::closed();
     let first = Endpoint::<Postgres>::new(behind::<Postgres>(door.clone())).await;
-    let limit = std::time::Duration::from_millis(50);
+    let limit = Duration::from_millis(50);
     let other = first
         .other_process(work::<Postgres>, |layer| layer.claim_wait_max(limit))
         .await;
@@ -157,7 +158,7 @@ async fn handlers_that_take_a_second_connection_do_not_deadlock_the_pool() {
 }
 
 /// The sessions' own time-outs in force, as the handler sees them.
-async fn settings_in_handler(session: &'static str) -> String {
+async fn settings_in_handler(session: &'static str, limit: Duration) -> String {
     let (fresh, _) = open::<Postgres>().await;
     let pool = PgPoolOptions::new()
         .max_connections(2)
@@ -176,7 +177,9 @@ async fn settings_in_handler(session: &'static str) -> String {
             .await
             .unwrap()
     };
-    let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| {
+        layer.handler_time_max(limit)
+    });
     endpoint
         .body(stripe::delivery(&stripe::event("evt_1")))
         .await
@@ -184,10 +187,14 @@ async fn settings_in_handler(session: &'static str) -> String {
 
 #[tokio::test]
 async fn the_claims_lock_timeout_does_not_stay_on_for_the_handler() {
-    assert_eq!(
-        settings_in_handler("select 1").await,
-        "0 35s 35s read committed"
-    );
+    let settings = settings_in_handler("select 1", Duration::from_secs(30)).await;
+    assert_eq!(settings, "0 35s 35s read committed");
+}
+
+#[tokio::test]
+async fn the_server_is_as_patient_as_the_handlers_limit_asks_for() {
+    let settings = settings_in_handler("select 1", Duration::from_secs(2)).await;
+    assert_eq!(settings, "0 4s 4s read committed");
 }
 
 #[tokio::test]
@@ -195,10 +202,79 @@ async fn shorter_timeouts_of_the_service_stay_and_longer_ones_are_cut() {
     let session = "set lock_timeout = '7s'; set statement_timeout = '3s';
         set idle_in_transaction_session_timeout = '1d';
         set default_transaction_isolation = 'serializable'";
+    let settings = settings_in_handler(session, Duration::from_secs(30)).await;
+    assert_eq!(settings, "7s 35s 3s read committed");
+}
+
+/// Delivers with a connection that is cut at COMMIT; the rows afterwards, and what a second delivery
+/// is answered.
+async fn cut_at_commit(cut: Cut) -> ((i64, i64), StatusCode) {
+    let (fresh, direct) = open::<Postgres>().await;
+    let proxy = Proxy::start(&fresh.url, "COMMIT", cut).await;
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .connect_with(proxy.options.clone());
+    let pool = pool.await.unwrap();
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, work::<Postgres>, |layer| layer);
+    assert_eq!(endpoint.deliver("evt_0").await, StatusCode::OK);
+    proxy.arm();
     assert_eq!(
-        settings_in_handler(session).await,
-        "7s 35s 3s read committed"
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
     );
+    let there = Endpoint::on(endpoint.fresh, direct, work::<Postgres>, |layer| layer);
+    let rows = there.processed().await;
+    let again = there.deliver("evt_1").await;
+    assert_eq!(there.processed().await, (2, 2));
+    (rows, again)
+}
+
+#[tokio::test]
+async fn a_commit_that_never_arrives_is_not_answered_with_2xx_and_the_redelivery_succeeds() {
+    assert_eq!(cut_at_commit(Cut::Before).await, ((1, 1), StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_is_lost_is_not_answered_with_2xx_and_the_redelivery_doubles_nothing()
+{
+    assert_eq!(cut_at_commit(Cut::After).await, ((2, 2), StatusCode::OK));
+}
+
+#[tokio::test]
+async fn a_database_that_refuses_to_write_is_not_taken_for_a_duplicate() {
+    let (fresh, _) = open::<Postgres>().await;
+    let pool = PgPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move {
+            let read_only = "set default_transaction_read_only = on";
+            connection.execute(read_only).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&fresh.url).await.unwrap();
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, work::<Postgres>, |layer| layer);
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+}
+
+#[tokio::test]
+async fn a_duplicate_hands_its_connection_back() {
+    let (fresh, _) = open::<Postgres>().await;
+    let pool = Postgres::connect(&fresh.url, 1).await;
+    let session = async || -> i32 {
+        query_scalar("select pg_backend_pid()")
+            .fetch_one(&pool)
+            .await
+            .unwrap()
+    };
+    let before = session().await;
+    let endpoint = Endpoint::on(Arc::new(fresh), pool.clone(), work::<Postgres>, |layer| {
+        layer
+    });
+    for _ in 0..3 {
+        assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    }
+    assert_eq!(session().await, before);
 }
 
 #[tokio::test]

@@ -103,3 +103,50 @@ async fn a_connection_goes_back_to_the_pool_without_the_hooks() {
         all.push(connection);
     }
 }
+
+#[tokio::test]
+async fn a_statement_that_is_not_waited_for_is_interrupted() {
+    let handler = |mut tx: Tx| async move {
+        if tx.event().id() == "evt_endless" {
+            let endless = "with recursive n (i) as (select 1 union all select i + 1 from n)
+                insert into work select i from n where i < 0";
+            Sqlite::run(&mut tx, endless).await.unwrap();
+        }
+        work(tx).await
+    };
+    let limit = std::time::Duration::from_millis(100);
+    let endpoint = Endpoint::<Sqlite>::with(handler, |layer| layer.handler_time_max(limit)).await;
+    assert_eq!(
+        endpoint.deliver("evt_endless").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (1, 1));
+}
+
+/// sqlx cannot use a connection again on which a COMMIT has failed.
+#[tokio::test]
+async fn a_connection_whose_commit_failed_does_not_go_back_to_the_pool() {
+    let (fresh, _) = crate::database::open::<Sqlite>().await;
+    let pool = Sqlite::connect(&fresh.url, 1).await;
+    let mut connection = pool.acquire().await.unwrap();
+    let tables = "create table parent (id int primary key);
+        create table child (id int references parent deferrable initially deferred)";
+    Sqlite::run(&mut connection, tables).await.unwrap();
+    drop(connection);
+    let handler = |mut tx: Tx| async move {
+        if tx.event().id() == "evt_orphan" {
+            Sqlite::run(&mut tx, "insert into child values (7)")
+                .await
+                .unwrap();
+        }
+        work(tx).await
+    };
+    let endpoint = Endpoint::on(std::sync::Arc::new(fresh), pool, handler, |layer| layer);
+    assert_eq!(
+        endpoint.deliver("evt_orphan").await,
+        StatusCode::INTERNAL_SERVER_ERROR
+    );
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (1, 1));
+}

@@ -61,6 +61,7 @@ fn every_guarantee_names_tests_that_exist() {
     let mut tests = String::new();
     sources(&root().join("tests"), &mut tests);
     sources(&root().join("src"), &mut tests);
+    sources(&root().join("examples"), &mut tests);
     let rows = section(ARCHITECTURE, "## Guarantees");
     let named: Vec<_> = quoted(rows).collect();
     assert!(named.len() > 20);

@@ -1,0 +1,19 @@
+//! What both databases must do alike. Every claim is run on each.
+
+/// Makes a test of each claim for each database.
+macro_rules! on_both {
+    ($($claim:ident),* $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test] async fn $claim() { super::$claim::<sqlx::Postgres>().await; })*
+        }
+        mod on_sqlite {
+            $(#[tokio::test] async fn $claim() { super::$claim::<sqlx::Sqlite>().await; })*
+        }
+    };
+}
+
+mod bounds;
+mod endpoints;
+mod handlers;
+mod once;
+mod privacy;
