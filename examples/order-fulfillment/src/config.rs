@@ -48,6 +48,9 @@ pub enum ConfigError {
     /// Only two databases are spoken.
     #[error("DATABASE_URL is for neither database: use postgres://… or sqlite://…")]
     DatabaseScheme,
+    /// What is in memory goes with its connection, and connections come and go.
+    #[error("DATABASE_URL is of a database in memory, which would forget orders: name a file")]
+    DatabaseInMemory,
     /// The scheme is known, the rest is not understood.
     #[error("DATABASE_URL is not understood: check host, port and parameters")]
     DatabaseUrl,
@@ -94,7 +97,13 @@ impl Database {
             Some(("postgres" | "postgresql", _)) => {
                 Ok(Self::Postgres(url.parse().map_err(misunderstood)?))
             }
-            Some(("sqlite", _)) => Ok(Self::Sqlite(url.parse().map_err(misunderstood)?)),
+            Some(("sqlite", _)) => {
+                let options: SqliteConnectOptions = url.parse().map_err(misunderstood)?;
+                match is_in_memory(url, &options) {
+                    true => Err(ConfigError::DatabaseInMemory),
+                    false => Ok(Self::Sqlite(options)),
+                }
+            }
             _ => Err(ConfigError::DatabaseScheme),
         }
     }
@@ -108,6 +117,14 @@ impl fmt::Debug for Database {
             Self::Sqlite(_) => "Sqlite(..)",
         })
     }
+}
+
+/// Also a file without a name, which SQLite deletes when its connection ends. sqlx keeps to itself
+/// what it has made of `:memory:`, except for the name; and of `mode=memory` not even that.
+fn is_in_memory(url: &str, options: &SqliteConnectOptions) -> bool {
+    let name = options.get_filename().to_string_lossy();
+    let in_name = ["", ":memory:"].contains(&&*name) || name.starts_with("file:sqlx-in-memory-");
+    in_name || url.contains("mode=memory")
 }
 
 /// The old secret counts only while it is set: set but blank is a slip, and refused like the other.
@@ -140,6 +157,11 @@ mod tests {
             ("postgresql:///shop?host=/run", "Ok(Postgres(..))"),
             ("sqlite://shop.sqlite", "Ok(Sqlite(..))"),
             ("sqlite:/var/lib/shop.sqlite?mode=rw", "Ok(Sqlite(..))"),
+            ("sqlite::memory:", "Err(DatabaseInMemory)"),
+            ("sqlite://:memory:", "Err(DatabaseInMemory)"),
+            ("sqlite://%3Amemory%3A", "Err(DatabaseInMemory)"),
+            ("sqlite://shop?mode=memory", "Err(DatabaseInMemory)"),
+            ("sqlite://", "Err(DatabaseInMemory)"),
             ("mysql://u:p@h/shop", "Err(DatabaseScheme)"),
             ("shop.sqlite", "Err(DatabaseScheme)"),
             ("postgres://h:port/shop", "Err(DatabaseUrl)"),

@@ -24,6 +24,10 @@ const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(3);
 /// For SQLite's write lock, which the webhook holds while a handler runs.
 const BUSY_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// For any lock of Postgres. Shorter than [`ACQUIRE_TIME_MAX`], so that events which wait for one
+/// order give their connections back before other events give up.
+const LOCK_TIME_MAX_MS: &str = "2000";
+
 /// A tenth of what Postgres offers by default, so that several servers share one database.
 const POSTGRES_CONNECTIONS: u32 = 10;
 
@@ -59,12 +63,21 @@ pub enum OpenError {
 ///
 /// When it cannot be reached or its tables cannot be created.
 pub async fn open_postgres(options: PgConnectOptions) -> Result<PgPool, OpenError> {
+    // Without the limit for locks: whoever starts while another server migrates has to wait.
+    set_up(open(options.clone(), PgPoolOptions::new().max_connections(1)).await?).await?;
     // Every connection is tried before it is used: a round trip for each delivery, and no burst of
     // errors after the database was restarted.
     let limits = PgPoolOptions::new()
         .max_connections(POSTGRES_CONNECTIONS)
-        .test_before_acquire(true);
-    let pool = open(options, limits).await?;
+        .test_before_acquire(true)
+        .acquire_timeout(ACQUIRE_TIME_MAX);
+    limits
+        .connect_with(options.options([("lock_timeout", LOCK_TIME_MAX_MS)]))
+        .await
+        .map_err(OpenError::Unreachable)
+}
+
+async fn set_up(pool: PgPool) -> Result<(), OpenError> {
     let mut transaction = pool.begin().await?;
     // Servers that start together would create the same table.
     sqlx::query("select pg_advisory_xact_lock($1)")
@@ -73,7 +86,8 @@ pub async fn open_postgres(options: PgConnectOptions) -> Result<PgPool, OpenErro
         .await?;
     transaction.execute(raw_sql(SCHEMA)).await?;
     transaction.commit().await?;
-    Ok(pool)
+    pool.close().await;
+    Ok(())
 }
 
 /// Opens a SQLite file, or makes it, with the tables it needs.

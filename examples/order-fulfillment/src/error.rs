@@ -11,6 +11,9 @@ pub(crate) enum AppError {
     /// The event's object has another shape than the shop reads.
     #[error("the event's object is not as expected")]
     Object(#[from] ObjectError),
+    /// An event that the shop handles, but without its object.
+    #[error("the event is a thin one")]
+    Thin,
     /// An order that nobody could pay.
     #[error("an order needs an amount of at least 0 and a currency of three letters")]
     Order,
@@ -24,6 +27,11 @@ impl IntoResponse for AppError {
     fn into_response(self) -> Response {
         match self {
             Self::Object(error) => error.into_response(),
+            Self::Thin => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "this endpoint takes snapshot events\n",
+            )
+                .into_response(),
             Self::Order => (
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "an order needs an amount of at least 0 and a currency of three letters\n",

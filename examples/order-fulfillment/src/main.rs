@@ -75,8 +75,16 @@ async fn serve<DB: Shop>(
     verifier: Verifier,
 ) -> Result<ExitCode, Failed> {
     info!(address = %listener.local_addr()?, "serving");
-    server::serve(listener, pool, verifier, server::stop_signal()).await?;
-    Ok(ExitCode::SUCCESS)
+    let told_twice = async {
+        server::stop_signal().await;
+        server::stop_signal().await;
+    };
+    tokio::select! {
+        () = server::serve(listener, pool, verifier, server::stop_signal()) => {
+            Ok(ExitCode::SUCCESS)
+        }
+        () = told_twice => Err("told to end a second time: what was in progress was cut off".into()),
+    }
 }
 
 async fn show() -> Result<ExitCode, Failed> {

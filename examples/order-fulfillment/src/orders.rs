@@ -5,57 +5,20 @@ use std::future::Future;
 use axum_stripe_webhook::Ledger;
 use sqlx::{PgConnection, SqliteConnection, query, query_as, query_scalar};
 
-use crate::states::{IntentStatus, OrderStatus, Outcome, ShipmentState};
+use crate::{
+    rows::{OrderRow, PaymentRow},
+    states::{IntentStatus, OrderStatus, Outcome, ShipmentState},
+};
+
+pub use crate::rows::{Order, Payment};
 
 /// A database that the shop runs on: Postgres or SQLite.
 pub trait Shop: Ledger<Connection: OrderBook> {}
 
 impl<DB: Ledger<Connection: OrderBook>> Shop for DB {}
 
-/// An order as it stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Order {
-    /// The shop's own id of it.
-    pub id: String,
-    /// What is to be paid, in the currency's smallest unit.
-    pub amount: i64,
-    /// Three lower-case letters.
-    pub currency: String,
-    /// What has become of it.
-    pub status: OrderStatus,
-    /// How much of its payment went back.
-    pub amount_refunded: i64,
-    /// Its parcel, if it ever had one.
-    pub shipment: Option<ShipmentState>,
-}
-
-/// A Checkout Session that took money.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Payment {
-    /// Stripe's id of the session.
-    pub session_id: String,
-    /// The order, as the session named it.
-    pub order_id: Option<String>,
-    /// Stripe's id of the payment. A session over nothing has none.
-    pub payment_intent: Option<String>,
-    /// What was paid, in the currency's smallest unit.
-    pub amount: Option<i64>,
-    /// Three letters, in lower case.
-    pub currency: Option<String>,
-}
-
 /// How many rows a listing has at most.
 pub const PAGE: i64 = 100;
-
-type OrderRow = (String, i64, String, String, i64, Option<String>);
-type PaymentRow = (
-    String,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    String,
-);
 
 /// The statements. Each runs on a connection: alone, or in the transaction of an event.
 ///
@@ -82,23 +45,38 @@ pub trait OrderBook: Send {
         amount_refunded: i64,
     ) -> impl Future<Output = sqlx::Result<IntentStatus>> + Send;
 
-    /// Has a payment pay its order, if the order is still to be paid and amount and currency are
-    /// the order's. False: nothing was changed.
+    /// Takes a session down, to be looked at until it is known what it was good for; one that was
+    /// taken down before stays as it is. Gives back what is known of it.
     ///
-    /// One statement, so that of two sessions which pay at the same moment one gets the order.
+    /// It locks the session's row until the transaction ends: no other event of the same session can
+    /// have it pay an order meanwhile.
+    fn take_down(
+        &mut self,
+        payment: &Payment,
+    ) -> impl Future<Output = sqlx::Result<Outcome>> + Send;
+
+    /// Has a payment pay its order, if the order is still to be paid, amount and currency are the
+    /// order's, and the payment intent has paid no order yet. False: nothing was changed.
+    ///
+    /// One statement, so that of two sessions which pay at the same moment one gets the order. Of
+    /// two orders that one payment intent would pay one gets it, because [`note`](Self::note) has
+    /// locked the intent. The currency does not matter to an order over nothing.
     fn settle(
         &mut self,
         payment: &Payment,
         status: OrderStatus,
     ) -> impl Future<Output = sqlx::Result<bool>> + Send;
 
-    /// Records a payment and what it was good for. A session that was recorded before stays as it
-    /// is, unless it has found its order since. False: nothing was changed.
-    fn record(
+    /// Writes down what a session was good for that [`take_down`](Self::take_down) has locked. What
+    /// is to be refunded stays so, unless it is accepted.
+    fn conclude(
         &mut self,
         payment: &Payment,
         outcome: Outcome,
-    ) -> impl Future<Output = sqlx::Result<bool>> + Send;
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Forgets a session that took no money and paid no order.
+    fn forget(&mut self, session_id: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Hands an order to the warehouse.
     fn ship(
@@ -119,6 +97,10 @@ pub trait OrderBook: Send {
 
     /// Holds the parcel of a payment's order back, if there is one and it has not left.
     fn hold(&mut self, payment_intent: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    /// Whether a payment intent has paid an order.
+    fn has_paid(&mut self, payment_intent: &str)
+    -> impl Future<Output = sqlx::Result<bool>> + Send;
 
     /// The status of an order.
     fn status(
@@ -199,8 +181,9 @@ macro_rules! order_book_of {
             ) -> sqlx::Result<bool> {
                 let settled = query(
                     "update orders set status = $1, payment_intent = $2
-                     where id = $3 and amount = $4 and currency = $5
-                        and status in ('pending', 'expired')",
+                     where id = $3 and amount = $4 and (currency = $5 or amount = 0)
+                        and status in ('pending', 'expired')
+                        and not exists (select 1 from orders where payment_intent = $2)",
                 )
                 .bind(status.as_str())
                 .bind(&payment.payment_intent)
@@ -212,13 +195,29 @@ macro_rules! order_book_of {
                 Ok(settled.rows_affected() == 1)
             }
 
-            async fn record(&mut self, payment: &Payment, outcome: Outcome) -> sqlx::Result<bool> {
-                let recorded = query(
+            async fn take_down(&mut self, payment: &Payment) -> sqlx::Result<Outcome> {
+                let outcome: String = query_scalar(
                     "insert into payments
                         (session_id, order_id, payment_intent, amount, currency, outcome)
-                     values ($1, $2, $3, $4, $5, $6)
-                     on conflict (session_id) do update set outcome = excluded.outcome
-                     where excluded.outcome = 'accepted'",
+                     values ($1, $2, $3, $4, $5, 'to_review')
+                     on conflict (session_id) do update set outcome = payments.outcome
+                     returning outcome",
+                )
+                .bind(&payment.session_id)
+                .bind(&payment.order_id)
+                .bind(&payment.payment_intent)
+                .bind(payment.amount)
+                .bind(&payment.currency)
+                .fetch_one(self)
+                .await?;
+                Outcome::read(&outcome)
+            }
+
+            async fn conclude(&mut self, payment: &Payment, outcome: Outcome) -> sqlx::Result<()> {
+                query(
+                    "update payments set order_id = $2, payment_intent = $3, amount = $4,
+                        currency = $5, outcome = $6
+                     where session_id = $1 and (outcome = 'to_review' or $6 = 'accepted')",
                 )
                 .bind(&payment.session_id)
                 .bind(&payment.order_id)
@@ -228,7 +227,18 @@ macro_rules! order_book_of {
                 .bind(outcome.as_str())
                 .execute(self)
                 .await?;
-                Ok(recorded.rows_affected() == 1)
+                Ok(())
+            }
+
+            async fn forget(&mut self, session_id: &str) -> sqlx::Result<()> {
+                query(
+                    "delete from payments
+                     where session_id = $1 and outcome = 'to_review' and amount = 0",
+                )
+                .bind(session_id)
+                .execute(self)
+                .await?;
+                Ok(())
             }
 
             async fn ship(&mut self, order_id: &str, state: ShipmentState) -> sqlx::Result<()> {
@@ -271,6 +281,15 @@ macro_rules! order_book_of {
                 .execute(self)
                 .await?;
                 Ok(())
+            }
+
+            async fn has_paid(&mut self, payment_intent: &str) -> sqlx::Result<bool> {
+                let order: Option<String> =
+                    query_scalar("select id from orders where payment_intent = $1")
+                        .bind(payment_intent)
+                        .fetch_optional(self)
+                        .await?;
+                Ok(order.is_some())
             }
 
             async fn status(&mut self, order_id: &str) -> sqlx::Result<Option<OrderStatus>> {
@@ -354,31 +373,3 @@ macro_rules! order_book_of {
 
 order_book_of!(PgConnection);
 order_book_of!(SqliteConnection);
-
-impl Order {
-    fn read(row: OrderRow) -> sqlx::Result<Self> {
-        let (id, amount, currency, status, amount_refunded, shipment) = row;
-        Ok(Self {
-            id,
-            amount,
-            currency,
-            status: OrderStatus::read(&status)?,
-            amount_refunded,
-            shipment: shipment.as_deref().map(ShipmentState::read).transpose()?,
-        })
-    }
-}
-
-impl Payment {
-    fn read(row: PaymentRow) -> sqlx::Result<(Self, Outcome)> {
-        let (session_id, order_id, payment_intent, amount, currency, outcome) = row;
-        let payment = Self {
-            session_id,
-            order_id,
-            payment_intent,
-            amount,
-            currency,
-        };
-        Ok((payment, Outcome::read(&outcome)?))
-    }
-}

@@ -1,17 +1,18 @@
 //! The server: its routes, its limits, its end.
 
-use std::{any::Any, future::Future, io, time::Duration};
+use std::{any::Any, future::Future, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, MatchedPath, Request},
+    extract::{DefaultBodyLimit, MatchedPath, Request, State},
     http::StatusCode,
+    middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use axum_stripe_webhook::{ProcessOnceLayer, Verifier};
 use sqlx::Pool;
-use tokio::{net::TcpListener, signal, sync::oneshot, time::timeout};
+use tokio::{net::TcpListener, signal, sync::Semaphore, time::timeout};
 use tower::ServiceBuilder;
 use tower_http::{
     catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer,
@@ -19,10 +20,22 @@ use tower_http::{
 };
 use tracing::{Span, info, info_span, warn};
 
-use crate::{orders::Shop, shop, webhook};
+use crate::{
+    listen::{Limits, take_connections},
+    orders::Shop,
+    shop, webhook,
+};
 
 /// Stripe's events are a few kilobytes; invoices with many lines have been seen near a megabyte.
 pub const BODY_BYTES_MAX: usize = 1024 * 1024;
+
+/// Requests in progress, all routes together; one more is answered with 503 at once.
+///
+/// A body is read whole before its signature can be verified, so this times [`BODY_BYTES_MAX`] is
+/// what strangers can have the server hold: 256 MiB, and twice that while the pieces of bodies are
+/// put together. The bodies of verified deliveries whose client has gone come on top; the layer
+/// has a limit for those, by default as many.
+pub const REQUESTS_MAX: usize = 256;
 
 /// Checkout waits ten seconds for the answer before it sends the customer on.
 const HANDLER_TIME_MAX: Duration = Duration::from_secs(8);
@@ -53,6 +66,10 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
     let limits = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(request_span))
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(
+            Arc::new(Semaphore::new(REQUESTS_MAX)),
+            admit,
+        ))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             REQUEST_TIME_MAX,
@@ -73,38 +90,27 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
 }
 
 /// Serves until `stop` is done, then finishes what is in progress.
-///
-/// # Errors
-///
-/// When the listener fails.
 pub async fn serve<DB: Shop>(
     listener: TcpListener,
     pool: Pool<DB>,
     verifier: Verifier,
     stop: impl Future<Output = ()>,
-) -> io::Result<()> {
+) {
     let once = once(pool.clone(), verifier);
-    let (stopping, stopped) = oneshot::channel::<()>();
-    let server = axum::serve(listener, app(pool.clone(), once.clone()))
-        .with_graceful_shutdown(async { drop(stopped.await) });
-    let mut server = tokio::spawn(server.into_future());
-    tokio::select! {
-        ended = &mut server => return ended?,
-        () = stop => info!("shutting down"),
-    }
-    drop(stopping);
+    let app = app(pool.clone(), once.clone());
+    let mut connections = take_connections(listener, app, Limits::default(), stop).await;
+    info!("shutting down");
     // First the clients, then the deliveries whose client has gone, then their connections.
-    let ended = timeout(SHUTDOWN_TIME_MAX, async {
-        let served = (&mut server).await;
+    let mut in_progress = true;
+    let end = async {
+        connections.finish().await;
         once.drain().await;
+        in_progress = false;
         pool.close().await;
-        served?
-    });
-    ended.await.unwrap_or_else(|_| {
+    };
+    if timeout(SHUTDOWN_TIME_MAX, end).await.is_err() && in_progress {
         warn!("requests in progress were cut off: Stripe delivers theirs again");
-        server.abort();
-        Ok(())
-    })
+    }
 }
 
 /// Ends at SIGINT (Ctrl-C) or SIGTERM.
@@ -124,6 +130,14 @@ pub async fn stop_signal() {
         true = interrupted => {}
         true = terminated => {}
         else => std::future::pending().await,
+    }
+}
+
+/// Takes the request, or sheds it: a queue would only make every answer late.
+async fn admit(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
+    match places.try_acquire() {
+        Ok(_place) => next.run(request).await,
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "try again\n").into_response(),
     }
 }
 

@@ -60,6 +60,10 @@ pub(crate) async fn show<DB: Shop>(
     State(pool): State<Pool<DB>>,
     Path(id): Path<String>,
 ) -> Result<Json<OrderView>, AppError> {
+    // Postgres' `text` cannot hold it, and would fail instead of finding nothing.
+    if id.contains('\0') {
+        return Err(AppError::NoSuchOrder);
+    }
     let order = pool.acquire().await?.order(&id).await?;
     order
         .map(|order| Json(order.into()))

@@ -3,12 +3,16 @@
 
 use serde::Deserialize;
 
+use tracing::warn;
+
 use crate::orders::Payment;
 
 /// Of a [Checkout Session](https://docs.stripe.com/api/checkout/sessions/object).
 #[derive(Deserialize)]
 pub(crate) struct CheckoutSession {
     id: String,
+    /// Not there in older payloads.
+    mode: Option<String>,
     client_reference_id: Option<String>,
     metadata: Option<Metadata>,
     payment_intent: Option<String>,
@@ -39,19 +43,31 @@ pub(crate) struct Dispute {
 }
 
 impl CheckoutSession {
-    /// `no_payment_required` is paid too, if the order is over nothing.
-    pub(crate) fn is_unpaid(&self) -> bool {
-        self.payment_status == "unpaid"
+    /// Whether it is about one payment. A subscription has no payment intent, so nobody could tell
+    /// its refund or dispute from another order's; a set-up takes no money.
+    pub(crate) fn is_payment(&self) -> bool {
+        self.mode.as_deref().is_none_or(|mode| mode == "payment")
     }
 
-    pub(crate) fn into_payment(self) -> Payment {
-        Payment {
+    /// What it pays with, if it pays: only on the words that say so. Words to come do not pay.
+    pub(crate) fn into_payment(self) -> Option<Payment> {
+        let amount = match (self.payment_status.as_str(), self.amount_total) {
+            ("paid", amount) => amount,
+            ("no_payment_required", None | Some(0)) => Some(0),
+            ("no_payment_required" | "unpaid", _) => return None,
+            _ => {
+                let session_id = self.id;
+                warn!(session_id, "payment status not known: nothing done");
+                return None;
+            }
+        };
+        Some(Payment {
             order_id: self.order_id().map(str::to_owned),
             session_id: self.id,
             payment_intent: self.payment_intent,
-            amount: self.amount_total,
+            amount,
             currency: self.currency.map(|code| code.to_ascii_lowercase()),
-        }
+        })
     }
 
     /// What the shop gave when it made the session. On a Payment Link the customer can write it
@@ -60,6 +76,7 @@ impl CheckoutSession {
         let metadata = || self.metadata.as_ref()?.order_id.as_deref();
         self.client_reference_id
             .as_deref()
+            .filter(|id| !id.is_empty())
             .or_else(metadata)
             .filter(|id| !id.contains('\0'))
     }
@@ -76,8 +93,8 @@ mod tests {
         );
         serde_json::from_str::<CheckoutSession>(&json)
             .unwrap()
-            .into_payment()
-            .order_id
+            .order_id()
+            .map(str::to_owned)
     }
 
     #[test]
@@ -85,6 +102,7 @@ mod tests {
         let one = Some("ord_1".to_owned());
         assert_eq!(order_id(r#""ord_1""#, r#"{"order_id": "ord_2"}"#), one);
         assert_eq!(order_id("null", r#"{"order_id": "ord_1"}"#), one);
+        assert_eq!(order_id(r#""""#, r#"{"order_id": "ord_1"}"#), one);
         assert_eq!(order_id("null", "{}"), None);
         assert_eq!(order_id("null", "null"), None);
         assert_eq!(order_id(r#""ord\u0000""#, "{}"), None);

@@ -116,6 +116,6 @@ async fn play<DB: Shop<Connection: Breakable>>(pool: Pool<DB>) -> Result<Report,
     let played = script::play(&mut stage).await;
     let report = stage.end();
     drop(stop);
-    server.await??;
+    server.await?;
     played.map(|()| report)
 }

@@ -9,8 +9,11 @@
 mod bench;
 mod forgeries;
 mod killed;
+mod limits;
 mod out_of_order;
 mod payments;
 mod program;
 mod routes;
+mod sessions;
 mod shutdown;
+mod twins;

@@ -12,7 +12,6 @@ on_both_databases! {
     an_unpaid_session_pays_nothing_until_its_money_has_arrived,
     a_payment_that_does_not_fit_is_kept_for_review_and_pays_nothing,
     a_payment_kept_for_review_is_accepted_once_its_order_is_there,
-    an_order_over_nothing_is_paid_without_a_payment,
     a_handler_that_fails_halfway_leaves_no_row_and_the_retry_pays,
     an_object_of_another_shape_is_refused_and_leaves_no_row,
 }
@@ -160,26 +159,6 @@ async fn a_payment_kept_for_review_is_accepted_once_its_order_is_there<
     assert_eq!(bench.deliver(session.paid_later()).await, 200);
     assert_eq!(bench.outcomes_of(&session).await, ["accepted"]);
     assert_eq!(bench.state_of(&session).await, "paid 0 pending");
-}
-
-async fn an_order_over_nothing_is_paid_without_a_payment<DB: Shop<Connection: Rows>>(
-    bench: Bench<DB>,
-) {
-    let (free, costly) = (bench.order_over(0).await, bench.order().await);
-    for session in [&free, &costly] {
-        let event = session
-            .completed()
-            .replace(
-                r#""payment_status": "paid""#,
-                r#""payment_status": "no_payment_required""#,
-            )
-            .replace(&format!(r#""pi_{}""#, session.name), "null")
-            .replace(r#""amount_total": 4200"#, r#""amount_total": 0"#);
-        assert_eq!(bench.deliver(event).await, 200);
-    }
-    assert_eq!(bench.state_of(&free).await, "paid 0 pending");
-    assert_eq!(bench.state_of(&costly).await, "pending 0 none");
-    assert_eq!(bench.outcomes_of(&costly).await, ["to_review"]);
 }
 
 async fn a_handler_that_fails_halfway_leaves_no_row_and_the_retry_pays<

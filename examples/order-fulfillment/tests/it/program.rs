@@ -46,6 +46,16 @@ impl Serving {
     }
 }
 
+#[cfg(unix)]
+impl Serving {
+    /// SIGTERM.
+    fn terminate(&self) {
+        let id = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status();
+        assert!(sent.unwrap().success());
+    }
+}
+
 impl Drop for Serving {
     fn drop(&mut self) {
         let _gone_already_if_it_fails = self.process.kill().and_then(|()| self.process.wait());
@@ -109,6 +119,8 @@ fn a_setting_that_is_not_understood_is_named() {
     for (variable, value) in [
         ("DATABASE_URL", "mysql://user:marker@localhost/shop"),
         ("DATABASE_URL", "postgres://marker:x:y/shop"),
+        ("DATABASE_URL", "sqlite::memory:"),
+        ("DATABASE_URL", "sqlite://marker?mode=memory"),
         ("BIND_ADDRESS", "everywhere-marker"),
         ("RUST_LOG", "a=b=marker"),
     ] {
@@ -206,13 +218,27 @@ fn it_serves_until_it_is_told_to_end_and_ends_well() {
     assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
     assert!(folder.path().join("orders.sqlite").exists());
 
-    let id = server.process.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-TERM", &id])
-            .status()
-            .unwrap()
-            .success()
-    );
+    server.terminate();
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
+}
+
+#[cfg(unix)]
+#[test]
+fn told_to_end_a_second_time_it_ends_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = Serving::start(&folder, &[("STRIPE_WEBHOOK_SECRET", "whsec_a")]);
+    let mut client = TcpStream::connect(&server.address).unwrap();
+    let header = b"POST /webhooks/stripe HTTP/1.1\r\nhost: shop\r\ncontent-length: 1\r\n\
+        expect: 100-continue\r\n\r\n";
+    client.write_all(header).unwrap();
+    // The request is in progress: its body is waited for, and never comes.
+    let mut waits = [0; 12];
+    client.read_exact(&mut waits).unwrap();
+    assert_eq!(&waits, b"HTTP/1.1 100");
+
+    server.terminate();
+    while TcpStream::connect(&server.address).is_ok() {}
+    assert_eq!(server.process.try_wait().unwrap(), None);
+    server.terminate();
+    assert_eq!(server.process.wait().unwrap().code(), Some(1));
 }

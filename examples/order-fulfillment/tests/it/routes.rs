@@ -30,8 +30,10 @@ async fn an_order_is_shown_as_it_stands<DB: Shop<Connection: Rows>>(bench: Bench
         session.order
     );
     assert_eq!(text, expected);
-    let missing = bench.fetch("/orders/ord_missing").await;
-    assert_eq!(missing, (404, "no such order\n".into()));
+    for path in ["/orders/ord_missing", "/orders/%00"] {
+        let missing = bench.fetch(path).await;
+        assert_eq!(missing, (404, "no such order\n".into()), "{path}");
+    }
 }
 
 async fn health_is_that_of_the_database<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {

@@ -58,7 +58,7 @@ impl Running {
         let pool = pool.clone();
         let server = tokio::spawn(async move {
             let stop = async { drop(stopped.await) };
-            server::serve(listener, pool, verifier, stop).await.unwrap();
+            server::serve(listener, pool, verifier, stop).await;
         });
         Self {
             address,
