@@ -12,11 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, Executor, PgConnection};
 use test_postgres::TestDatabase;
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
 use tokio::time;
 
 #[tokio::test]
@@ -127,9 +124,16 @@ fn url_printed_by(run: &mut Child) -> String {
 }
 
 async fn refuses_connections(url: &str) {
-    let server: PgConnectOptions = url.parse().unwrap();
-    // The end of each connection tells of the server's, or only of its time-out for a password.
-    while let Ok(mut server) = TcpStream::connect((server.get_host(), server.get_port())).await {
-        let _reset_or_end = server.read(&mut [0]).await;
+    loop {
+        match PgConnection::connect(url).await {
+            // A session tells of the end of its server. One that never logs in would delay it.
+            Ok(mut session) => {
+                let _ended = session.execute("select pg_sleep(60)").await;
+            }
+            Err(sqlx::Error::Io(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return;
+            }
+            Err(_shutting_down) => {}
+        }
     }
 }
