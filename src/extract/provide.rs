@@ -36,7 +36,8 @@ pub trait ProvideVerifier {
     /// yet. `None` means that there is no such endpoint: the answer is 404.
     fn provide_verifier(&self, parts: &Parts) -> Option<Verifier>;
 
-    /// Gives the endpoint's label for a request that was verified; `None` is that of the layer.
+    /// Gives the endpoint's label for a request that was verified; `None`, or an empty one, is that
+    /// of the layer.
     ///
     /// An event is processed once for each label, and whoever knows a secret can sign an event with
     /// any id. So tenants with secrets of their own need labels of their own: else one of them can

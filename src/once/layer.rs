@@ -93,7 +93,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     #[must_use]
     pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         let places = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
-        let layer = Self {
+        let (deliveries_max, admissions) = admissions(DELIVERIES_MAX_DEFAULT);
+        Self {
             pool,
             verifier: Arc::new(verifier),
             endpoint: ENDPOINT_DEFAULT.into(),
@@ -105,13 +106,12 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
             body_time_max: BODY_TIME_MAX_DEFAULT,
             in_flight: InFlight::default(),
             places,
-            admissions: Arc::new(Semaphore::new(0)),
-            deliveries_max: 0,
-        };
-        layer.deliveries_max(DELIVERIES_MAX_DEFAULT)
+            admissions,
+            deliveries_max,
+        }
     }
 
-    /// Labels the endpoint; [`ENDPOINT_DEFAULT`] unless set, or set to nothing.
+    /// Labels the endpoint; [`ENDPOINT_DEFAULT`] unless set. An empty label counts as none.
     ///
     /// An event is processed once for each label. Give two endpoints of one Stripe account that
     /// deliver to the same service different labels if each is to process the events that both get.
@@ -123,9 +123,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// `v1.checkout.session.completed`), or give them different labels.
     #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
-        self.endpoint = Some(label.into())
-            .filter(|label| !label.is_empty())
-            .unwrap_or_else(|| ENDPOINT_DEFAULT.into());
+        self.endpoint = label_or(Some(label.into()), || ENDPOINT_DEFAULT.into());
         self
     }
 
@@ -167,10 +165,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// See [`DELIVERIES_MAX_DEFAULT`]. At least one.
     #[must_use]
     pub fn deliveries_max(mut self, limit: usize) -> Self {
-        // A semaphore hands out as many as a u32 counts at once, and `drain` wants them all.
-        self.deliveries_max =
-            u32::try_from(limit.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-        self.admissions = Arc::new(Semaphore::new(self.deliveries_max as usize));
+        (self.deliveries_max, self.admissions) = admissions(limit);
         self
     }
 
@@ -190,6 +185,19 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
             self.admissions.close();
         }
     }
+}
+
+/// An empty label counts as none, wherever it comes from: the ledger would refuse it.
+pub(super) fn label_or(label: Option<Arc<str>>, other: impl FnOnce() -> Arc<str>) -> Arc<str> {
+    label
+        .filter(|label| !label.is_empty())
+        .unwrap_or_else(other)
+}
+
+/// A semaphore hands out as many as a `u32` counts at once, and `drain` wants them all.
+fn admissions(limit: usize) -> (u32, Arc<Semaphore>) {
+    let limit = u32::try_from(limit.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
+    (limit, Arc::new(Semaphore::new(limit as usize)))
 }
 
 impl<S, DB: Ledger> Layer<S> for ProcessOnceLayer<DB> {

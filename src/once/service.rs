@@ -17,7 +17,11 @@ use tokio::time::timeout;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::{answer::Answer, delivery::Delivery, layer::ProcessOnceLayer};
+use super::{
+    answer::Answer,
+    delivery::Delivery,
+    layer::{ProcessOnceLayer, label_or},
+};
 use crate::{
     event::Event,
     extract::{StripeEventRejection, VerifiedStripeEvent},
@@ -99,8 +103,8 @@ where
     S: Send + 'static,
     DB: Ledger,
 {
-    let endpoint = layer.verifier.provide_endpoint(&parts);
-    let endpoint = endpoint.unwrap_or_else(|| Arc::clone(&layer.endpoint));
+    let provided = layer.verifier.provide_endpoint(&parts);
+    let endpoint = label_or(provided, || Arc::clone(&layer.endpoint));
     let span = telemetry::delivery_span(&event, &endpoint);
     let delivery = match admit(layer, event, endpoint) {
         Ok(delivery) => delivery,
