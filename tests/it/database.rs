@@ -37,20 +37,20 @@ pub(crate) trait TestBackend: Ledger {
     fn count(pool: &Pool<Self>, table: &str) -> impl Future<Output = i64> + Send;
 }
 
-/// A migrated database with the table `work`.
+/// A database with its tables.
 pub(crate) async fn open<DB: TestBackend>() -> (Fresh, Pool<DB>) {
     let fresh = DB::fresh().await;
     let pool = DB::connect(&fresh.url, CONNECTIONS).await;
-    migrate(&pool).await.expect("migrations run");
-    let mut connection = pool.acquire().await.expect("a connection");
-    DB::run(
-        &mut connection,
-        "create table work (event_id text not null)",
-    )
-    .await
-    .unwrap();
-    drop(connection);
+    create_tables(&pool).await;
     (fresh, pool)
+}
+
+/// Makes the crate's tables, and `work` for the tests' own writes.
+pub(crate) async fn create_tables<DB: TestBackend>(pool: &Pool<DB>) {
+    migrate(pool).await.expect("migrations run");
+    let mut connection = pool.acquire().await.expect("a connection");
+    let work = "create table work (event_id text not null)";
+    DB::run(&mut connection, work).await.unwrap();
 }
 
 /// The statements whose text is the same, written once.

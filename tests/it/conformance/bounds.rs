@@ -6,11 +6,10 @@ use axum::{
     body::{Body, Bytes},
     http::StatusCode,
 };
-use axum_stripe_webhook::migrate;
 use futures_util::{poll, stream};
 
 use crate::{
-    database::{TestBackend, open},
+    database::{TestBackend, create_tables, open},
     endpoint::{Door, Endpoint, behind, work},
     log, stripe,
 };
@@ -184,15 +183,7 @@ async fn a_database_without_the_tables_is_503<DB: TestBackend>() {
     })
     .await;
     assert!(log.contains("call `axum_stripe_webhook::migrate`"), "{log}");
-    migrate(&pool).await.unwrap();
-    let mut connection = pool.acquire().await.unwrap();
-    DB::run(
-        &mut connection,
-        "create table work (event_id text not null)",
-    )
-    .await
-    .unwrap();
-    drop(connection);
+    create_tables(&pool).await;
     assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
 }
 
