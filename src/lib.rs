@@ -8,6 +8,7 @@
 mod clock;
 pub mod event;
 mod extract;
+pub mod guard;
 #[cfg(feature = "_database")]
 mod ledger;
 #[cfg(feature = "_database")]
@@ -17,8 +18,11 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use event::{Event, EventError, EventKind, ObjectError, RelatedObject};
-pub use extract::{BODY_BYTES_MAX, ProvideVerifier, StripeEventRejection, VerifiedStripeEvent};
+pub use event::{Event, EventError, EventKind, Mode, ObjectError, RelatedObject};
+pub use extract::{
+    BODY_BYTES_MAX, ProvideVerifier, SecretScope, StripeEventRejection, VerifiedStripeEvent,
+};
+pub use guard::{Guards, StopReason, Stopped};
 #[cfg(feature = "_database")]
 pub use ledger::{Ledger, MigrateError, migrate};
 #[cfg(feature = "_database")]

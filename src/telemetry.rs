@@ -7,7 +7,11 @@ use std::error::Error;
 
 use tracing::{debug, field::display, warn};
 
-use crate::{event::ObjectError, extract::StripeEventRejection};
+use crate::{
+    event::{Event, ObjectError},
+    extract::StripeEventRejection,
+    guard::StopReason,
+};
 
 #[cfg(feature = "_database")]
 pub(crate) use database::*;
@@ -21,9 +25,33 @@ pub(crate) fn rejected(rejection: &StripeEventRejection) {
     );
 }
 
+/// A guard has stopped an event that cannot be kept.
+pub(crate) fn stopped(event: &Event, reason: StopReason) {
+    let (event_id, event_type) = (event.id(), event.event_type());
+    let reason = reason.code();
+    warn!(event_id, event_type, reason, "stripe event stopped");
+}
+
 /// A handler asked for another object than the event carries.
 pub(crate) fn object_misfit(error: &ObjectError) {
     warn!(%error, "stripe object does not fit the handler's type");
+}
+
+/// An event's API version is of another train than the service expects.
+///
+/// Every event of the endpoint is likely to be: the first is a warning, and then fewer and fewer.
+pub(crate) fn other_api_train(event: &Event, count: u64) {
+    let (event_id, api_version) = (event.id(), event.api_version());
+    match count.is_power_of_two() {
+        true => warn!(
+            event_id,
+            api_version, count, "unexpected stripe api version"
+        ),
+        false => debug!(
+            event_id,
+            api_version, count, "unexpected stripe api version"
+        ),
+    }
 }
 
 #[cfg(feature = "_database")]

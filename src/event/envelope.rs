@@ -4,7 +4,11 @@ use bytes::Bytes;
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
-use super::error::EventError;
+use super::{
+    cause::{EventRequest, Reason},
+    error::EventError,
+    related_object::RelatedObject,
+};
 
 /// Longest id, type or account that is accepted, in bytes. Stripe states 255 characters for ids.
 pub const ID_BYTES_MAX: usize = 255;
@@ -22,17 +26,21 @@ pub enum EventKind {
     Thin,
 }
 
-/// What a thin event is about.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// Live or test mode: real money, or Stripe's sandboxes and test cards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct RelatedObject {
-    /// The object's id.
-    pub id: String,
-    /// The object's type, such as `checkout.session`.
-    #[serde(rename = "type")]
-    pub object_type: String,
-    /// The path to fetch it from, such as `/v1/checkout/sessions/cs_123`.
-    pub url: Option<String>,
+pub enum Mode {
+    /// `livemode: true`.
+    Live,
+    /// `livemode: false`.
+    Test,
+}
+
+impl Mode {
+    /// Whether an event is of this mode. One that does not say is of neither.
+    pub(crate) fn is_of(self, livemode: Option<bool>) -> bool {
+        livemode == Some(self == Self::Live)
+    }
 }
 
 #[derive(Clone)]
@@ -48,8 +56,12 @@ pub(super) struct Envelope {
     pub(super) context: Option<String>,
     pub(super) snapshot_event: Option<String>,
     pub(super) related_object: Option<RelatedObject>,
-    /// A view into the event's bytes.
+    pub(super) reason: Option<Reason>,
+    /// Of a snapshot event; that of a thin one stands in its reason.
+    pub(super) request: Option<EventRequest>,
+    /// A view into the event's bytes, as is the next.
     pub(super) data: Option<Bytes>,
+    pub(super) changes: Option<Bytes>,
 }
 
 /// The fields that are looked at, each as the JSON that stands there; `null` counts as absent.
@@ -67,7 +79,10 @@ struct RawEnvelope<'a> {
     context: Option<&'a RawValue>,
     snapshot_event: Option<&'a RawValue>,
     related_object: Option<&'a RawValue>,
+    reason: Option<&'a RawValue>,
+    request: Option<&'a RawValue>,
     data: Option<&'a RawValue>,
+    changes: Option<&'a RawValue>,
     /// EventBridge.
     detail: Option<&'a RawValue>,
     /// Event Grid, which speaks CloudEvents.
@@ -85,6 +100,7 @@ impl Envelope {
             serde_json::from_str(text).map_err(|error| EventError::of_json(&error))?;
         let kind = kind(&raw)?;
         let thin = kind == EventKind::Thin;
+        let view = |raw: &RawValue| bytes.slice_ref(raw.get().as_bytes());
         Ok(Self {
             id: required(raw.id, "id")?,
             event_type: required(raw.event_type, "type")?,
@@ -93,13 +109,20 @@ impl Envelope {
             created: created(raw.created),
             livemode: strict(raw.livemode, "livemode")?,
             account: identifier(raw.account, "account")?,
-            context: lenient(raw.context),
+            // It stands for the account of a thin event, and only informs in a snapshot event.
+            context: match thin {
+                true => identifier(raw.context, "context")?,
+                false => lenient(raw.context),
+            },
             snapshot_event: match thin {
                 true => identifier(raw.snapshot_event, "snapshot_event")?,
                 false => None,
             },
             related_object: lenient(raw.related_object),
-            data: raw.data.map(|data| bytes.slice_ref(data.get().as_bytes())),
+            reason: lenient(raw.reason),
+            request: lenient(raw.request),
+            data: raw.data.map(view),
+            changes: raw.changes.map(view),
         })
     }
 }
@@ -126,16 +149,19 @@ fn required(raw: Option<&RawValue>, field: &'static str) -> Result<String, Event
     identifier(raw, field)?.ok_or(EventError::Field { field })
 }
 
-/// A string that can be a key: bounded, and free of control characters (Postgres' `text` cannot hold
-/// a NUL, and a line break would forge log lines). An empty one counts as absent.
+/// A string that can be a key; an empty one counts as absent.
 fn identifier(raw: Option<&RawValue>, field: &'static str) -> Result<Option<String>, EventError> {
     let value: Option<String> = strict(raw, field)?;
-    let is_key =
-        |value: &String| value.len() <= ID_BYTES_MAX && !value.chars().any(char::is_control);
     match value.filter(|value| !value.is_empty()) {
         Some(value) if !is_key(&value) => Err(EventError::Field { field }),
         value => Ok(value),
     }
+}
+
+/// Bounded, and free of control characters: Postgres' `text` cannot hold a NUL, and a line break
+/// would forge log lines.
+pub(super) fn is_key(value: &str) -> bool {
+    value.len() <= ID_BYTES_MAX && !value.chars().any(char::is_control)
 }
 
 fn strict<T: DeserializeOwned>(

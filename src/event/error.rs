@@ -70,7 +70,8 @@ impl EventError {
     }
 }
 
-/// Why `data.object` could not be read into the type that a handler asked for.
+/// Why `data.object`, or another part of an event, could not be read into the type that a handler
+/// asked for.
 ///
 /// It does not carry the deserializer's error, whose text quotes values of the payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,14 +81,14 @@ pub enum ObjectError {
     /// [`related_object`](crate::Event::related_object).
     #[error("the event carries no object")]
     Absent,
-    /// The object does not have the shape that was asked for.
+    /// It does not have the shape that was asked for.
     #[error(
-        "the event's object has another shape than asked for (data, line {line}, column {column})"
+        "the event's object has another shape than asked for (line {line}, column {column} of its part of the event)"
     )]
     Misfit {
-        /// Line within the bytes of `data`, from 1.
+        /// Line within the bytes of `data` or `changes`, from 1.
         line: usize,
-        /// Column within the bytes of `data`, from 1.
+        /// Column within the bytes of `data` or `changes`, from 1.
         column: usize,
     },
 }

@@ -10,15 +10,40 @@
 //! | `livemode` | boolean or absent | boolean or absent |
 //! | `account` | string or absent | string or absent |
 //! | `snapshot_event` | not looked at | string or absent |
+//! | `context` | read if it is a string | string or absent |
 //! | `created` | Unix seconds | RFC 3339 |
-//! | `api_version`, `context`, `related_object` | read if they have the documented form | likewise |
+//! | `api_version`, `request`, `reason`, `related_object` | read if they have the documented form | likewise |
+//! | `data`, `changes` | read when they are asked for | likewise |
 //!
-//! The first four rows decide what is done with an event, so a wrong type there is an error. The
+//! The first five rows decide what is done with an event, so a wrong type there is an error. The
 //! others inform: what does not have the documented form is taken as absent. A key that stands
-//! twice is an error.
+//! twice is an error, and `null` counts as absent.
+//!
+//! # Thin events
+//!
+//! A thin event carries no object: [`Event::object`] is [`ObjectError::Absent`]. It names the object
+//! in [`Event::related_object`], to be fetched with [`Event::context`] as `Stripe-Context`.
+//!
+//! ```
+//! use axum_stripe_webhook::Event;
+//!
+//! let event = Event::parse(
+//!     r#"{"id": "evt_2", "object": "v2.core.event", "type": "v1.checkout.session.completed",
+//!         "created": "2026-10-28T12:00:00.000Z", "livemode": true, "snapshot_event": "evt_1",
+//!         "context": "acct_1", "related_object": {"id": "cs_1", "type": "checkout.session",
+//!         "url": "/v1/checkout/sessions/cs_1"}}"#.into(),
+//! )?;
+//! let related = event.related_object().ok_or("no related object")?;
+//! assert_eq!(related.url.as_deref(), Some("/v1/checkout/sessions/cs_1"));
+//! assert_eq!(event.context(), Some("acct_1"));
+//! assert_eq!(event.deduplication_id(), "evt_1");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod cause;
 mod envelope;
 mod error;
+mod related_object;
 
 use std::{
     fmt,
@@ -30,8 +55,19 @@ use serde::{Deserialize, de::DeserializeOwned};
 
 use envelope::Envelope;
 
-pub use envelope::{EventKind, ID_BYTES_MAX, RelatedObject};
+pub use cause::{EventRequest, Reason};
+pub use envelope::{EventKind, ID_BYTES_MAX, Mode};
 pub use error::{EventError, ObjectError};
+pub use related_object::RelatedObject;
+
+/// The id of every test event that is sent from the Dashboard.
+const DASHBOARD_TEST_ID: &str = "evt_00000000000000";
+
+/// Answered with a decision, within two seconds; its duplicate wants the decision again.
+const ISSUING_REQUESTS: [&str; 2] = [
+    "issuing_authorization.request",
+    "v1.issuing_authorization.request",
+];
 
 /// An event as Stripe sent it: its parsed envelope and its exact bytes.
 ///
@@ -83,10 +119,19 @@ impl Event {
     /// is the twin of, or else its own.
     #[must_use]
     pub fn deduplication_id(&self) -> &str {
-        self.envelope
-            .snapshot_event
-            .as_deref()
-            .unwrap_or(&self.envelope.id)
+        self.snapshot_event().unwrap_or(&self.envelope.id)
+    }
+
+    /// The id of the snapshot event that says the same as this thin event. Stripe sends that one to
+    /// other destinations.
+    #[must_use]
+    pub fn snapshot_event(&self) -> Option<&str> {
+        self.envelope.snapshot_event.as_deref()
+    }
+
+    /// Whether an event of the same id would be the same event.
+    pub(crate) fn is_deduplicated(&self) -> bool {
+        self.id() != DASHBOARD_TEST_ID && !ISSUING_REQUESTS.contains(&self.event_type())
     }
 
     /// The event's type, such as `checkout.session.completed`.
@@ -128,7 +173,8 @@ impl Event {
         self.envelope.account.as_deref()
     }
 
-    /// The context that a request about the event's object needs as `Stripe-Context`.
+    /// The context that a request about the event's object needs as `Stripe-Context`. For the thin
+    /// event of a connected account it names the account.
     #[must_use]
     pub fn context(&self) -> Option<&str> {
         self.envelope.context.as_deref()
@@ -140,13 +186,26 @@ impl Event {
         self.envelope.related_object.as_ref()
     }
 
+    /// Why a thin event was made.
+    #[must_use]
+    pub fn reason(&self) -> Option<&Reason> {
+        self.envelope.reason.as_ref()
+    }
+
+    /// The API request that caused the event, of either kind.
+    #[must_use]
+    pub fn request(&self) -> Option<&EventRequest> {
+        let of_reason = || self.reason()?.request.as_ref();
+        self.envelope.request.as_ref().or_else(of_reason)
+    }
+
     /// The body, exactly as received.
     #[must_use]
     pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// Reads `data.object` into the service's own type.
+    /// Reads `data.object` of a snapshot event into the service's own type.
     ///
     /// Let it name only the fields that the handler uses: every further one is one more that a new
     /// API version can change.
@@ -161,12 +220,53 @@ impl Event {
         struct Data<T> {
             object: Option<T>,
         }
-        let data = self.envelope.data.as_ref().ok_or(ObjectError::Absent)?;
-        serde_json::from_slice::<Data<T>>(data)
-            .map_err(|error| ObjectError::misfit(&error))?
-            .object
-            .ok_or(ObjectError::Absent)
+        if self.kind() == EventKind::Thin {
+            return Err(ObjectError::Absent);
+        }
+        let data: Option<Data<T>> = self.data()?;
+        data.and_then(|data| data.object).ok_or(ObjectError::Absent)
     }
+
+    /// Reads `data.previous_attributes` of a snapshot event: what the fields that have changed were
+    /// before. `None` when there are none; Stripe gives them with `*.updated` alone.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Misfit`] when they do not have the shape of `T`.
+    pub fn previous_attributes<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
+        #[derive(Deserialize)]
+        struct Data<T> {
+            previous_attributes: Option<T>,
+        }
+        let data: Option<Data<T>> = self.data()?;
+        Ok(data.and_then(|data| data.previous_attributes))
+    }
+
+    /// Reads `changes` of a thin event: what has changed about the object, in the form that the
+    /// event's type documents. `None` when there are none.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Misfit`] when they do not have the shape of `T`.
+    pub fn changes<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
+        part(self.envelope.changes.as_ref())
+    }
+
+    /// Reads the whole of `data`, which some types of thin events have: the impact of a
+    /// `v2.core.health.*`, say. `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`ObjectError::Misfit`] when it does not have the shape of `T`.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
+        part(self.envelope.data.as_ref())
+    }
+}
+
+fn part<T: DeserializeOwned>(json: Option<&Bytes>) -> Result<Option<T>, ObjectError> {
+    json.map(|json| serde_json::from_slice(json))
+        .transpose()
+        .map_err(|error| ObjectError::misfit(&error))
 }
 
 impl fmt::Debug for Event {

@@ -7,11 +7,17 @@ use axum_core::{
 use bytes::Bytes;
 use http::{HeaderMap, request::Parts};
 
-use super::{body, provide::ProvideVerifier, rejection::StripeEventRejection};
+use super::{
+    body,
+    provide::ProvideVerifier,
+    rejection::{SecretScope, StripeEventRejection},
+};
 use crate::{
     clock,
-    event::{Event, EventError},
+    event::Event,
+    guard::{Guards, Stopped},
     signature::{HEADER_NAME, HeaderFault, VerifiedPayload, Verifier, VerifyError},
+    telemetry,
 };
 
 /// An event that Stripe has signed: the proof that G1 asks for.
@@ -33,7 +39,8 @@ use crate::{
 /// - the state has no verifier for it: 404,
 /// - the body is larger than the service's `DefaultBodyLimit`: 413,
 /// - the signature is missing, malformed, wrong, too old or from the future: 400,
-/// - the verified body is not an event: 400.
+/// - the verified body is not an event, or not one that its secret is bound to: 400,
+/// - a guard of the state's stops it: 400, or 200 if it is to be ignored.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -53,7 +60,15 @@ use crate::{
 /// axum says of any mistake that "`Handler` is not satisfied"; its `#[debug_handler]` on the handler
 /// says which one. The event comes last, and the state provides a verifier.
 ///
-/// There is no event without verification, so it is never optional:
+/// There is no event without verification. It cannot be made by hand,
+///
+/// ```compile_fail,E0423
+/// # use axum_stripe_webhook::{Event, VerifiedStripeEvent};
+/// # let event = Event::parse("{}".into()).unwrap();
+/// let forged = VerifiedStripeEvent(event);
+/// ```
+///
+/// it is never optional,
 ///
 /// ```compile_fail,E0277
 /// # use axum::{Router, routing::post};
@@ -91,9 +106,19 @@ impl VerifiedStripeEvent {
     ///
     /// # Errors
     ///
-    /// When the payload is not an event.
-    pub fn parse(payload: VerifiedPayload) -> Result<Self, EventError> {
-        let event = Event::parse(payload.bytes().clone())?;
+    /// [`StripeEventRejection::NotAnEvent`] when the payload is no event, and
+    /// [`StripeEventRejection::NotForSecret`] when it is one that the secret which signed it is not
+    /// bound to.
+    pub fn parse(payload: VerifiedPayload) -> Result<Self, StripeEventRejection> {
+        let event =
+            Event::parse(payload.bytes().clone()).map_err(StripeEventRejection::NotAnEvent)?;
+        let scope = payload.scope();
+        if scope.mode.is_some_and(|mode| !mode.is_of(event.livemode())) {
+            return Err(StripeEventRejection::NotForSecret(SecretScope::Mode));
+        }
+        if scope.kind.is_some_and(|kind| kind != event.kind()) {
+            return Err(StripeEventRejection::NotForSecret(SecretScope::Kind));
+        }
         Ok(Self(Arc::new(Verified { event, payload })))
     }
 
@@ -134,7 +159,7 @@ impl Verifier {
     ///
     /// # Errors
     ///
-    /// [`StripeEventRejection::NotVerified`] or [`StripeEventRejection::NotAnEvent`].
+    /// [`StripeEventRejection::NotVerified`], and what [`VerifiedStripeEvent::parse`] gives.
     pub fn verify_and_parse(
         &self,
         body: Bytes,
@@ -144,7 +169,7 @@ impl Verifier {
         let payload = self
             .verify(body, header, now)
             .map_err(StripeEventRejection::NotVerified)?;
-        VerifiedStripeEvent::parse(payload).map_err(StripeEventRejection::NotAnEvent)
+        VerifiedStripeEvent::parse(payload)
     }
 }
 
@@ -159,9 +184,22 @@ where
         if let Some(VerifiedUpstream(event)) = request.extensions().get() {
             return Ok(event.clone());
         }
-        let (_, event) = Self::receive(request, state).await?;
+        let (parts, event) = Self::receive(request, state).await?;
+        let guards = state.provide_guards(&parts);
+        guards.map_or(Ok(()), |guards| guard(&guards, &event))?;
         Ok(event)
     }
+}
+
+/// Without a database there is nowhere to keep what a guard stops.
+fn guard(guards: &Guards, event: &Event) -> Result<(), StripeEventRejection> {
+    guards.check(event, clock::now()).map_err(|reason| {
+        telemetry::stopped(event, reason);
+        match guards.when_stopped() {
+            Stopped::Ignore => StripeEventRejection::Ignored(reason),
+            Stopped::Quarantine | Stopped::Reject => StripeEventRejection::Stopped(reason),
+        }
+    })
 }
 
 impl Deref for VerifiedStripeEvent {

@@ -2,12 +2,13 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use crate::signature::Verifier;
+use crate::{guard::Guards, signature::Verifier};
 
 /// Where [`VerifiedStripeEvent`](crate::VerifiedStripeEvent) and
 /// [`ProcessOnceLayer`](crate::ProcessOnceLayer) get the verifier from.
 ///
 /// Implement it for the router's state. [`Verifier`] itself and `Arc<T>` have it already.
+/// `examples/tenants.rs` picks by a tenant in the path.
 ///
 /// ```
 /// use axum_stripe_webhook::{ProvideVerifier, Verifier};
@@ -45,6 +46,12 @@ pub trait ProvideVerifier {
     fn provide_endpoint(&self, _parts: &Parts) -> Option<Arc<str>> {
         None
     }
+
+    /// Gives the guards for a request that was verified; `None` means those of the layer, and none
+    /// for the extractor alone.
+    fn provide_guards(&self, _parts: &Parts) -> Option<Guards> {
+        None
+    }
 }
 
 impl ProvideVerifier for Verifier {
@@ -60,5 +67,9 @@ impl<P: ProvideVerifier + ?Sized> ProvideVerifier for Arc<P> {
 
     fn provide_endpoint(&self, parts: &Parts) -> Option<Arc<str>> {
         P::provide_endpoint(self, parts)
+    }
+
+    fn provide_guards(&self, parts: &Parts) -> Option<Guards> {
+        P::provide_guards(self, parts)
     }
 }

@@ -1,8 +1,11 @@
+use std::fmt;
+
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use crate::{
     event::{EventError, ObjectError},
+    guard::StopReason,
     signature::VerifyError,
     telemetry,
 };
@@ -17,6 +20,9 @@ use crate::{
 /// | `BodyUnreadable` | 400 |
 /// | `NotVerified` | 400 |
 /// | `NotAnEvent` | 400 |
+/// | `NotForSecret` | 400 |
+/// | `Stopped` | 400 |
+/// | `Ignored` | 200 |
 ///
 /// The answer's body is one fixed line and tells the sender nothing of the reason; the reason goes
 /// to the log, at `debug`, because a sender can cause it at will.
@@ -41,6 +47,35 @@ pub enum StripeEventRejection {
     /// Stripe signed it, but it is not an event.
     #[error("the verified body is not an event")]
     NotAnEvent(#[source] EventError),
+    /// Stripe signed it, with a secret that is bound to other events. The sender is told the same as
+    /// of a signature that was not accepted.
+    #[error("the secret that signed the event is bound to another {0}")]
+    NotForSecret(SecretScope),
+    /// A guard has stopped it.
+    #[error("the event was stopped")]
+    Stopped(#[source] StopReason),
+    /// A guard has stopped it, and such events are to be ignored.
+    #[error("the event was stopped, and is ignored")]
+    Ignored(#[source] StopReason),
+}
+
+/// What a secret is bound to and an event that it signed is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SecretScope {
+    /// See [`SigningSecret::for_mode`](crate::SigningSecret::for_mode).
+    Mode,
+    /// See [`SigningSecret::for_kind`](crate::SigningSecret::for_kind).
+    Kind,
+}
+
+impl fmt::Display for SecretScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Mode => "mode",
+            Self::Kind => "kind of event",
+        })
+    }
 }
 
 impl StripeEventRejection {
@@ -54,6 +89,9 @@ impl StripeEventRejection {
             Self::BodyUnreadable => StatusCode::BAD_REQUEST, // the sender is gone anyway
             Self::NotVerified(_) => StatusCode::BAD_REQUEST, // not from Stripe, as far as one can tell
             Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,  // a retry fails for the same reason
+            Self::NotForSecret(_) => StatusCode::BAD_REQUEST, // as good as a forgery
+            Self::Stopped(_) => StatusCode::BAD_REQUEST,     // the service does not want to lose it
+            Self::Ignored(_) => StatusCode::OK,              // the service wants no retry
         }
     }
 
@@ -68,6 +106,9 @@ impl StripeEventRejection {
             Self::BodyUnreadable => "body_unreadable",
             Self::NotVerified(error) => error.code(),
             Self::NotAnEvent(error) => error.code(),
+            Self::NotForSecret(SecretScope::Mode) => "secret_mode",
+            Self::NotForSecret(SecretScope::Kind) => "secret_kind",
+            Self::Stopped(reason) | Self::Ignored(reason) => reason.code(),
         }
     }
 
@@ -77,8 +118,10 @@ impl StripeEventRejection {
             Self::BodyTooLarge => "body too large\n",
             Self::BodyTooSlow => "body too slow\n",
             Self::BodyUnreadable => "body unreadable\n",
-            Self::NotVerified(_) => "not verified\n",
+            Self::NotVerified(_) | Self::NotForSecret(_) => "not verified\n",
             Self::NotAnEvent(_) => "not an event\n",
+            Self::Stopped(_) => "not accepted\n",
+            Self::Ignored(_) => "ignored\n",
         }
     }
 }
@@ -108,8 +151,11 @@ mod tests {
             StripeEventRejection::BodyTooLarge,
             StripeEventRejection::BodyTooSlow,
             StripeEventRejection::BodyUnreadable,
-            StripeEventRejection::NotVerified(VerifyError::NoSignature),
+            StripeEventRejection::NotVerified(VerifyError::MissingHeader),
             StripeEventRejection::NotAnEvent(EventError::NotUtf8),
+            StripeEventRejection::NotForSecret(SecretScope::Mode),
+            StripeEventRejection::Stopped(StopReason::Mode),
+            StripeEventRejection::Ignored(StopReason::Mode),
         ];
         let expected = rejections.map(|rejection| {
             let name = format!("{rejection:?}");

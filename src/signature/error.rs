@@ -1,4 +1,4 @@
-use std::fmt;
+use std::{fmt, io::ErrorKind};
 
 /// Why a delivery was not accepted as coming from Stripe.
 ///
@@ -16,24 +16,49 @@ pub enum VerifyError {
     #[error("the Stripe-Signature header is malformed: {0}")]
     MalformedHeader(HeaderFault),
     /// The header has a timestamp but no `v1` element; other schemes do not count.
-    #[error("the Stripe-Signature header has no v1 signature")]
-    NoSignature,
+    #[error(
+        "the Stripe-Signature header has no v1 signature, and the {other_elements} other elements it has \
+         do not count"
+    )]
+    NoSignature {
+        /// Elements of other schemes, or of none.
+        other_elements: usize,
+    },
     /// No `v1` fits any of the secrets.
     ///
     /// A forgery, the secret of another endpoint or mode, or a body that something in front of the
-    /// service has changed.
-    #[error("no v1 signature fits the body under any signing secret")]
-    SignatureMismatch,
+    /// service has changed. The `diagnosis` module tells which, of a delivery that was recorded.
+    #[error(
+        "no v1 signature fits the body under any signing secret \
+         ({well_formed} of {signatures} v1 have a signature's form; t is {})", before(*age_seconds)
+    )]
+    SignatureMismatch {
+        /// How many `v1` the header has.
+        signatures: usize,
+        /// How many of them are 64 lower-case hex digits, and so could fit at all.
+        well_formed: usize,
+        /// Now minus the time that the header gives, in seconds; negative for the future. Nobody has
+        /// signed for it.
+        age_seconds: i128,
+    },
     /// The signature is genuine, and too old or from the future.
     ///
     /// A replayed delivery, or a clock that is wrong.
     #[error(
-        "the signature is genuine but was made {age_seconds} s before now, outside the tolerance"
+        "the signature is genuine, but its t is {}, outside the tolerance: \
+         a replay, or this machine's clock is wrong", before(*age_seconds)
     )]
     TimestampOutOfTolerance {
         /// Now minus the time of signing, in seconds; negative for the future.
         age_seconds: i128,
     },
+}
+
+fn before(age_seconds: i128) -> String {
+    match age_seconds {
+        0.. => format!("{age_seconds} s before now"),
+        _ => format!("{} s after now", age_seconds.unsigned_abs()),
+    }
 }
 
 impl VerifyError {
@@ -43,8 +68,8 @@ impl VerifyError {
         match self {
             Self::MissingHeader => "missing_header",
             Self::MalformedHeader(_) => "malformed_header",
-            Self::NoSignature => "no_signature",
-            Self::SignatureMismatch => "signature_mismatch",
+            Self::NoSignature { .. } => "no_signature",
+            Self::SignatureMismatch { .. } => "signature_mismatch",
             Self::TimestampOutOfTolerance { .. } => "timestamp_out_of_tolerance",
         }
     }
@@ -86,11 +111,13 @@ impl fmt::Display for HeaderFault {
 
 /// Why a signing secret was refused at set-up.
 ///
-/// The text names the variable, if there is one, and says what to do; it never shows the secret.
+/// The text names the variable or file, if there is one, and says what to do; it never shows the
+/// secret.
 /// `Debug` is the same text, because that is what `main` prints of an error it returns.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretError {
-    pub(super) variable: Option<String>,
+    /// Where the secret was to come from.
+    pub(super) source: Option<String>,
     pub(super) fault: SecretFault,
 }
 
@@ -104,8 +131,8 @@ impl SecretError {
 
 impl fmt::Display for SecretError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.variable {
-            Some(variable) => write!(f, "{variable}: {}", self.fault),
+        match &self.source {
+            Some(source) => write!(f, "{source}: {}", self.fault),
             None => self.fault.fmt(f),
         }
     }
@@ -125,12 +152,20 @@ impl std::error::Error for SecretError {}
 pub enum SecretFault {
     /// The environment variable is not set.
     NotSet,
-    /// The environment variable holds bytes that are not UTF-8.
+    /// The file cannot be read.
+    Unreadable(ErrorKind),
+    /// The file is longer than [`SECRET_FILE_BYTES_MAX`](super::SECRET_FILE_BYTES_MAX).
+    TooLong,
+    /// The environment variable or file holds bytes that are not UTF-8.
     NotUtf8,
+    /// There is no secret among those to rotate to.
+    NoneGiven,
     /// It is empty, blank, or nothing but the prefix `whsec_`. Anybody can sign with an empty key.
     Blank,
     /// There is white space before or behind it, which would become part of the key.
     SurroundingWhitespace,
+    /// It stands in quotes, which would become part of the key.
+    Quoted,
     /// It holds control characters, or others that cannot be seen.
     InvisibleCharacter,
     /// It is an API key (`sk_`, `rk_` or `pk_`).
@@ -141,11 +176,15 @@ impl fmt::Display for SecretFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotSet => "not set; set it to the endpoint's signing secret (whsec_…)",
+            Self::Unreadable(kind) => return write!(f, "the file cannot be read: {kind}"),
+            Self::TooLong => "too long for a signing secret (whsec_…): is this the right file?",
             Self::NotUtf8 => "not UTF-8; set it to the endpoint's signing secret (whsec_…)",
+            Self::NoneGiven => "no signing secret given: the present ones stay",
             Self::Blank => "the signing secret is blank: copy the endpoint's (whsec_…)",
             Self::SurroundingWhitespace => {
                 "the signing secret has white space around it: remove it"
             }
+            Self::Quoted => "the signing secret stands in quotes: remove them",
             Self::InvisibleCharacter => {
                 "the signing secret has characters that cannot be seen: copy it again"
             }

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use super::error::{HeaderFault, VerifyError};
 
 /// Longest `Stripe-Signature` header that is looked at, in bytes.
@@ -12,32 +14,51 @@ pub const HEADER_BYTES_MAX: usize = 4096;
 pub const SIGNATURES_MAX: usize = 16;
 
 /// Bytes of an HMAC-SHA256.
-pub(super) const MAC_BYTES: usize = 32;
+pub const MAC_BYTES: usize = 32;
 
 /// The header's name, in the lower case that HTTP/2 and the `http` crate use.
 pub(crate) const HEADER_NAME: &str = "stripe-signature";
 
-/// A parsed header. It borrows the digits of `t`, because the MAC covers them as they were sent.
-#[derive(Debug)]
-pub(super) struct SignatureHeader<'a> {
+/// A `Stripe-Signature` header that follows the grammar. Nothing of it is verified.
+///
+/// `Debug` shows no signature.
+///
+/// ```
+/// use axum_stripe_webhook::signature::SignatureHeader;
+///
+/// let hex = "ab".repeat(32);
+/// let value = format!("t=1767225600, v0=decoy, v1={hex}");
+/// let header = SignatureHeader::parse(value.as_bytes())?;
+/// assert_eq!(header.timestamp(), 1_767_225_600);
+/// assert_eq!(header.to_value(), format!("t=1767225600,v1={hex}"));
+/// # Ok::<(), axum_stripe_webhook::VerifyError>(())
+/// ```
+#[derive(Clone)]
+pub struct SignatureHeader<'a> {
+    /// Borrowed, because the MAC covers them as they were sent.
     pub(super) timestamp_digits: &'a [u8],
-    pub(super) timestamp: u64,
+    timestamp: u64,
     /// One for each `v1`; `None` if it does not have the form of a MAC and so cannot match.
     signatures: Vec<Option<[u8; MAC_BYTES]>>,
 }
 
 impl<'a> SignatureHeader<'a> {
     /// Applies the rules 1 to 4 of the [module](super).
-    pub(super) fn parse(header: &'a [u8]) -> Result<Self, VerifyError> {
+    ///
+    /// # Errors
+    ///
+    /// The first fault, element by element; then what is missing.
+    pub fn parse(header: &'a [u8]) -> Result<Self, VerifyError> {
+        if header.len() > HEADER_BYTES_MAX {
+            return malformed(HeaderFault::TooLong);
+        }
         let header = header.trim_ascii();
         if header.is_empty() {
             return Err(VerifyError::MissingHeader);
         }
-        if header.len() > HEADER_BYTES_MAX {
-            return malformed(HeaderFault::TooLong);
-        }
         let mut timestamp = None;
         let mut signatures = Vec::new();
+        let mut other_elements = 0;
         for element in header.split(|byte| *byte == b',') {
             match split_element(element.trim_ascii()) {
                 (b"t" | b"v1", None) => return malformed(HeaderFault::BareKey),
@@ -49,14 +70,14 @@ impl<'a> SignatureHeader<'a> {
                     return malformed(HeaderFault::TooManySignatures);
                 }
                 (b"v1", Some(hex)) => signatures.push(decode_mac(hex)),
-                _ => {}
+                _ => other_elements += 1,
             }
         }
         let Some((timestamp_digits, timestamp)) = timestamp else {
             return malformed(HeaderFault::TimestampMissing);
         };
         if signatures.is_empty() {
-            return Err(VerifyError::NoSignature);
+            return Err(VerifyError::NoSignature { other_elements });
         }
         Ok(Self {
             timestamp_digits,
@@ -65,9 +86,43 @@ impl<'a> SignatureHeader<'a> {
         })
     }
 
+    /// When the delivery claims to have been signed, in Unix seconds.
+    #[must_use]
+    pub fn timestamp(&self) -> u64 {
+        self.timestamp
+    }
+
+    /// How many `v1` elements there are, at least one.
+    #[must_use]
+    pub fn signatures(&self) -> usize {
+        self.signatures.len()
+    }
+
     /// The `v1` signatures that have the form of a MAC.
-    pub(super) fn signatures(&self) -> impl Iterator<Item = &[u8; MAC_BYTES]> {
+    pub fn macs(&self) -> impl Iterator<Item = &[u8; MAC_BYTES]> {
         self.signatures.iter().flatten()
+    }
+
+    /// Writes what counts of the header as Stripe would: `t` and each `v1`, of which those stay empty
+    /// that do not have the form of a MAC.
+    #[must_use]
+    pub fn to_value(&self) -> String {
+        let mut value = format!("t={}", self.timestamp);
+        for mac in &self.signatures {
+            value.push_str(",v1=");
+            let digits = mac.iter().flatten().flat_map(|byte| [byte >> 4, byte & 15]);
+            value.extend(digits.filter_map(|digit| char::from_digit(digit.into(), 16)));
+        }
+        value
+    }
+}
+
+impl fmt::Debug for SignatureHeader<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignatureHeader")
+            .field("timestamp", &self.timestamp)
+            .field("signatures", &self.signatures.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -57,6 +57,72 @@ fn a_thin_event_names_its_object_and_shares_the_id_of_its_twin() {
 }
 
 #[test]
+fn a_thin_event_tells_what_changed_and_why() {
+    #[derive(Deserialize)]
+    struct Changes {
+        before: Before,
+    }
+    #[derive(Deserialize)]
+    struct Before {
+        status: String,
+    }
+    let event = parse(
+        r#"{"id": "evt_thin", "object": "v2.core.event", "type": "v2.core.account.updated",
+            "changes": {"before": {"status": "pending"}}, "data": {"impact": 7},
+            "reason": {"type": "request",
+                       "request": {"id": "req_1", "idempotency_key": "marker"}}}"#,
+    )
+    .unwrap();
+    let changes: Changes = event.changes().unwrap().unwrap();
+    assert_eq!(changes.before.status, "pending");
+    let reason = event.reason().unwrap();
+    assert_eq!(reason.reason_type, "request");
+    let request = event.request().unwrap();
+    assert_eq!(request.id.as_deref(), Some("req_1"));
+    assert_eq!(request.idempotency_key.as_deref(), Some("marker"));
+    assert!(!format!("{reason:?} {event:?}").contains("marker"));
+    let data: Option<serde_json::Value> = event.data().unwrap();
+    assert_eq!(data, Some(serde_json::json!({"impact": 7})));
+    assert_eq!(event.snapshot_event(), None);
+    assert_eq!(event.deduplication_id(), "evt_thin");
+    let misfit = event.changes::<u64>().unwrap_err();
+    assert!(matches!(misfit, ObjectError::Misfit { .. }));
+}
+
+/// Even if its data has something of that name.
+#[test]
+fn a_thin_event_has_no_object() {
+    let event = parse(
+        r#"{"id": "evt_thin", "object": "v2.core.event", "type": "v1.a", "reason": null,
+            "changes": null, "data": {"object": {"id": "cs_1", "amount_total": 1}}}"#,
+    )
+    .unwrap();
+    assert_eq!(event.object::<Session>().unwrap_err(), ObjectError::Absent);
+    assert_eq!(event.changes::<u64>(), Ok(None));
+    assert_eq!((event.reason(), event.request()), (None, None));
+}
+
+#[test]
+fn a_snapshot_event_tells_what_was_before_and_which_request_caused_it() {
+    let event = |request: &str| {
+        parse(&format!(
+            r#"{{"id": "evt_1", "object": "event", "type": "a.updated", "request": {request},
+                "data": {{"object": {{}}, "previous_attributes": {{"amount": 7}}}}}}"#
+        ))
+        .unwrap()
+    };
+    let since_2017 = event(r#"{"id": "req_1", "idempotency_key": null}"#);
+    assert_eq!(since_2017.request(), event(r#""req_1""#).request());
+    assert_eq!(since_2017.request().unwrap().id.as_deref(), Some("req_1"));
+    assert_eq!(event("null").request(), None);
+    assert_eq!(event("7").request(), None);
+    let before: Option<serde_json::Value> = since_2017.previous_attributes().unwrap();
+    assert_eq!(before, Some(serde_json::json!({"amount": 7})));
+    let none = parse(r#"{"id": "evt_1", "object": "event", "type": "a", "data": {"object": {}}}"#);
+    assert_eq!(none.unwrap().previous_attributes::<u64>(), Ok(None));
+}
+
+#[test]
 fn a_snapshot_event_cannot_borrow_the_id_of_another() {
     let event =
         parse(r#"{"id": "evt_1", "object": "event", "type": "a", "snapshot_event": "evt_2"}"#);
@@ -107,6 +173,10 @@ fn everything_else_is_refused_with_its_own_error() {
         (
             r#"{"id": "evt_1", "object": "event", "type": "a", "account": 7}"#,
             field("account"),
+        ),
+        (
+            r#"{"id": "evt_1", "object": "v2.core.event", "type": "a", "context": {}}"#,
+            field("context"),
         ),
         (
             r#"{"id": "cs_1", "object": "checkout.session", "type": "a"}"#,

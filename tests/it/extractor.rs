@@ -10,8 +10,8 @@ use axum::{
     routing::post,
 };
 use axum_stripe_webhook::{
-    BODY_BYTES_MAX, ProvideVerifier, SigningSecret, VerifiedStripeEvent, Verifier,
-    testing::sign_test_payload,
+    BODY_BYTES_MAX, EventKind, Guards, Mode, ProvideVerifier, SigningSecret, Stopped,
+    VerifiedStripeEvent, Verifier, testing::sign_test_payload,
 };
 use tower::ServiceExt;
 
@@ -177,6 +177,74 @@ async fn the_verifier_can_depend_on_the_path() {
         *request.uri_mut() = format!("/webhooks/{tenant}").parse().unwrap();
         let (status, text) = answer(app.clone(), request).await;
         assert_eq!((status, text.as_str()), answered);
+    }
+}
+
+/// Guards, and secrets that are bound.
+#[derive(Clone)]
+struct Guarded(Verifier, Guards);
+
+impl ProvideVerifier for Guarded {
+    fn provide_verifier(&self, _: &Parts) -> Option<Verifier> {
+        Some(self.0.clone())
+    }
+
+    fn provide_guards(&self, _: &Parts) -> Option<Guards> {
+        Some(self.1.clone())
+    }
+}
+
+#[tokio::test]
+async fn without_a_database_what_a_guard_stops_is_rejected_or_ignored() {
+    for (stopped, answered) in [
+        (Stopped::Quarantine, (400, "not accepted\n")),
+        (Stopped::Reject, (400, "not accepted\n")),
+        (Stopped::Ignore, (200, "ignored\n")),
+    ] {
+        let live = Guards::new().mode(Mode::Live).stopped(stopped);
+        let app = Router::new()
+            .route("/webhooks/stripe", post(webhook))
+            .with_state(Guarded(stripe::verifier(), live));
+        let request = stripe::delivery(&stripe::event("evt_1"));
+        let (status, body) = answer(app, request).await;
+        assert_eq!((status.as_u16(), body.as_str()), answered);
+    }
+}
+
+#[tokio::test]
+async fn a_secret_signs_only_what_it_is_bound_to() {
+    let test = || SigningSecret::new(stripe::SECRET).unwrap();
+    let snapshot = stripe::event("evt_1");
+    let live = snapshot.replace("\"livemode\": false", "\"livemode\": true");
+    let unsaid = snapshot.replace("\"livemode\": false,", "");
+    let thin = snapshot.replace("\"event\"", "\"v2.core.event\"");
+    let refused = (StatusCode::BAD_REQUEST, "not verified\n".to_owned());
+    let accepted = (StatusCode::OK, "evt_1".to_owned());
+    for (secret, body, is_accepted) in [
+        (test(), &live, true),
+        (test(), &thin, true),
+        (test().for_mode(Mode::Test), &snapshot, true),
+        (test().for_mode(Mode::Test), &live, false),
+        (test().for_mode(Mode::Test), &unsaid, false),
+        (test().for_mode(Mode::Live), &live, true),
+        (test().for_mode(Mode::Live), &snapshot, false),
+        (test().for_mode(Mode::Live), &unsaid, false),
+        (test().for_kind(EventKind::Snapshot), &snapshot, true),
+        (test().for_kind(EventKind::Snapshot), &thin, false),
+        (test().for_kind(EventKind::Thin), &thin, true),
+        (test().for_kind(EventKind::Thin), &snapshot, false),
+    ] {
+        let expected = if is_accepted { &accepted } else { &refused };
+        let shown = format!("{secret:?} {body}");
+        let verifier = Verifier::new(SigningSecret::new("whsec_live").unwrap());
+        let app = Router::new()
+            .route("/webhooks/stripe", post(webhook))
+            .with_state(verifier.with_secret(secret));
+        assert_eq!(
+            &answer(app, stripe::delivery(body)).await,
+            expected,
+            "{shown}"
+        );
     }
 }
 

@@ -22,5 +22,6 @@ mod extractor;
 mod migrations;
 mod on_postgres;
 mod on_sqlite;
+mod rolling;
 mod tidy;
 mod vectors;

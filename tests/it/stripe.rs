@@ -1,6 +1,6 @@
 //! What Stripe would send.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::{body::Body, http::Request};
 use axum_stripe_webhook::{SigningSecret, Verifier, testing::sign_test_payload};
@@ -19,18 +19,24 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// A snapshot event with this id.
+/// The time of day in Unix seconds, for an event's `created`.
+pub(crate) fn unix_now() -> u64 {
+    now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// A snapshot event with this id, made now.
 pub(crate) fn event(id: &str) -> String {
     event_of_type(id, "checkout.session.completed")
 }
 
 pub(crate) fn event_of_type(id: &str, event_type: &str) -> String {
+    let created = unix_now();
     format!(
         r#"{{
   "id": "{id}",
   "object": "event",
   "api_version": "2026-10-28.endive",
-  "created": 1767225600,
+  "created": {created},
   "livemode": false,
   "type": "{event_type}",
   "data": {{

@@ -1,0 +1,153 @@
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::{Choice, ConstantTimeEq};
+
+use super::{
+    header::{MAC_BYTES, SignatureHeader},
+    secret::{Scope, SigningSecret},
+};
+
+/// The secrets of a verifier, ready to use: the active ones first, then the retiring ones, newest first.
+///
+/// A set is never changed but replaced, so that whoever verifies has the whole of one set.
+#[derive(Clone, Default)]
+pub(super) struct Keys(Vec<Key>);
+
+/// A secret, ready to use: the two SHA-256 states that HMAC derives from the key.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) scope: Arc<Scope>,
+    pub(super) retires_at: Option<SystemTime>,
+    /// Shared by all copies of the key, in whichever set.
+    usage: Arc<Usage>,
+    mac: Hmac<Sha256>,
+}
+
+#[derive(Default)]
+struct Usage {
+    uses: AtomicU64,
+    last_used_unix: AtomicU64,
+}
+
+impl Keys {
+    /// Makes keys of secrets; of several with the same value, the last counts.
+    pub(super) fn of(secrets: impl IntoIterator<Item = SigningSecret>) -> Self {
+        secrets.into_iter().fold(Self::default(), Self::with)
+    }
+
+    pub(super) fn with(mut self, secret: SigningSecret) -> Self {
+        if let Some(key) = Key::of(&secret) {
+            self.0.retain(|other| !other.is_of_the_same_value(&key));
+            self.0.push(key);
+        }
+        self
+    }
+
+    /// The set that follows this one: `new` is active, every other key retires after `overlap`,
+    /// unless it retires sooner already.
+    pub(super) fn rotated(&self, new: &Self, overlap: Duration, now: SystemTime) -> Self {
+        let known = |key: &Key| {
+            let mut others = self.0.iter();
+            others.find(|other| other.is_of_the_same_value(key))
+        };
+        let active = new.0.iter().map(|key| Key {
+            usage: Arc::clone(&known(key).unwrap_or(key).usage),
+            ..key.clone()
+        });
+        let retires_at = now.checked_add(overlap);
+        let retiring = self.0.iter().filter(|key| {
+            let stays = new.0.iter().any(|new| new.is_of_the_same_value(key));
+            !stays && !key.has_retired(now)
+        });
+        let retiring = retiring.map(|key| Key {
+            retires_at: [key.retires_at, retires_at].into_iter().flatten().min(),
+            ..key.clone()
+        });
+        Self(active.chain(retiring).collect())
+    }
+
+    /// The first key that has signed one of the header's signatures.
+    pub(super) fn signer(
+        &self,
+        header: &SignatureHeader<'_>,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Option<&Key> {
+        let mut valid = self.0.iter().filter(|key| !key.has_retired(now));
+        valid.find(|key| key.has_signed(header, body))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Key> {
+        self.0.iter()
+    }
+}
+
+impl Key {
+    /// HMAC takes keys of any length, so there always is one; if there were none, leaving it out
+    /// would refuse deliveries and never accept one.
+    fn of(secret: &SigningSecret) -> Option<Self> {
+        let mac = Hmac::new_from_slice(secret.key()).ok()?;
+        Some(Self {
+            scope: Arc::new(secret.scope.clone()),
+            retires_at: None,
+            usage: Arc::default(),
+            mac,
+        })
+    }
+
+    fn has_signed(&self, header: &SignatureHeader<'_>, body: &[u8]) -> bool {
+        let expected = self.mac([header.timestamp_digits, b".", body]);
+        // All of them are compared, so that the time does not tell which one matched.
+        let any = header
+            .macs()
+            .fold(Choice::from(0), |any, mac| any | expected.ct_eq(mac));
+        any.into()
+    }
+
+    /// The value itself is not kept; two keys are the same if they sign alike.
+    fn is_of_the_same_value(&self, other: &Self) -> bool {
+        self.mac([]).ct_eq(&other.mac([])).into()
+    }
+
+    fn mac<const PARTS: usize>(&self, parts: [&[u8]; PARTS]) -> [u8; MAC_BYTES] {
+        let mut mac = self.mac.clone();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    }
+
+    fn has_retired(&self, now: SystemTime) -> bool {
+        self.retires_at.is_some_and(|at| now >= at)
+    }
+
+    /// Counts a delivery that this key has signed.
+    pub(super) fn count_use(&self, now_unix: u64) {
+        self.usage.uses.fetch_add(1, Ordering::Relaxed);
+        let last = &self.usage.last_used_unix;
+        last.fetch_max(now_unix, Ordering::Relaxed);
+    }
+
+    pub(super) fn uses(&self) -> u64 {
+        self.usage.uses.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn last_used_at(&self) -> Option<SystemTime> {
+        let seconds = self.usage.last_used_unix.load(Ordering::Relaxed);
+        let used = self.uses() > 0;
+        used.then(|| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
+            .flatten()
+    }
+}
