@@ -61,6 +61,7 @@ mod database {
 
     use crate::{
         extract::VerifiedStripeEvent,
+        guard::StopReason,
         ledger::LedgerError,
         once::{Answer, EventTxRejection},
     };
@@ -99,7 +100,7 @@ mod database {
             Answer::Duplicate | Answer::InFlight => {
                 debug!(outcome, status, "stripe delivery answered");
             }
-            Answer::Overloaded | Answer::HandlerTimedOut => {
+            Answer::Overloaded | Answer::HandlerTimedOut | Answer::PrepareTimedOut => {
                 warn!(outcome, status, "stripe delivery answered");
             }
             _ => {
@@ -109,6 +110,25 @@ mod database {
             }
         }
         answer.into_response()
+    }
+
+    /// A guard has stopped an event, and it was kept.
+    pub(crate) fn quarantined(reason: StopReason) -> Response {
+        let (answer, reason) = (Answer::Quarantined, reason.code());
+        let (outcome, status) = (answer.code(), answer.status().as_u16());
+        warn!(outcome, status, reason, "stripe delivery answered");
+        answer.into_response()
+    }
+
+    /// The step before the transaction has answered, instead of preparing the handler.
+    pub(crate) fn not_prepared(response: Response) -> Response {
+        let status = response.status().as_u16();
+        let outcome = "not_prepared";
+        match response.status().is_success() {
+            true => debug!(outcome, status, "stripe delivery answered"),
+            false => warn!(outcome, status, "stripe delivery answered"),
+        }
+        response
     }
 
     /// A transaction was not rolled back by a statement, and is rolled back by closing.

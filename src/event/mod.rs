@@ -22,7 +22,10 @@
 //! # Thin events
 //!
 //! A thin event carries no object: [`Event::object`] is [`ObjectError::Absent`]. It names the object
-//! in [`Event::related_object`], to be fetched with [`Event::context`] as `Stripe-Context`.
+//! in [`Event::related_object`], to be fetched with [`Event::context`] as `Stripe-Context`; under
+//! [`ProcessOnceLayer`](crate::ProcessOnceLayer) that is what
+//! [`prepare`](crate::ProcessOnceLayer::prepare) is for, and `examples/thin.rs` shows it whole. One
+//! handler takes both kinds:
 //!
 //! ```
 //! use axum_stripe_webhook::Event;
@@ -197,6 +200,20 @@ impl Event {
     pub fn request(&self) -> Option<&EventRequest> {
         let of_reason = || self.reason()?.request.as_ref();
         self.envelope.request.as_ref().or_else(of_reason)
+    }
+
+    /// The id of the object that the event is about; none if it has none that can be a key.
+    #[cfg(feature = "_database")]
+    pub(crate) fn object_id(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct WithId {
+            id: String,
+        }
+        let id = match self.related_object() {
+            Some(related) => related.id.clone(),
+            None => self.object::<WithId>().ok()?.id,
+        };
+        envelope::is_key(&id).then_some(id)
     }
 
     /// The body, exactly as received.

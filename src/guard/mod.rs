@@ -15,6 +15,7 @@
 //! They are checked in this order. Unless set, only the age is. What is stopped is not run; what
 //! becomes of it says [`Guards::stopped`].
 //!
+//! [`ProcessOnceLayer::guards`](crate::ProcessOnceLayer::guards) takes them, or
 //! [`ProvideVerifier::provide_guards`](crate::ProvideVerifier::provide_guards) gives them for a
 //! request; for the extractor alone there are none unless that does.
 //!

@@ -11,6 +11,7 @@ mod sqlite;
 mod transaction;
 
 use std::{
+    fmt,
     future::Future,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -24,7 +25,7 @@ use crate::event::Event;
 
 pub(crate) use error::LedgerError;
 pub use sqlx::migrate::MigrateError;
-pub(crate) use transaction::LedgerTransaction;
+pub(crate) use transaction::{LedgerTransaction, is_processed};
 
 /// A database that can hold the ledger: [`sqlx::Postgres`] or [`sqlx::Sqlite`].
 ///
@@ -82,6 +83,19 @@ pub trait Backend: Database {
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
+    /// Whether the entry of an event is there.
+    fn is_processed(
+        connection: &mut Self::Connection,
+        entry: &Entry<'_>,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Keeps an event in the inbox, as quarantined. One that is in the inbox already stays as it is.
+    fn quarantine(
+        connection: &mut Self::Connection,
+        entry: &Entry<'_>,
+        inbox: &InboxEntry<'_>,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
     /// What has to be undone on a connection before it may roll back and go back to the pool.
     fn release(
         connection: &mut Self::Connection,
@@ -127,6 +141,36 @@ impl<'a> Entry<'a> {
             livemode: event.livemode(),
             created_unix: event.created().and_then(unix_seconds),
         }
+    }
+}
+
+/// What the row of an event in `stripe_inbox` has beside that of the ledger.
+#[derive(Clone)]
+pub struct InboxEntry<'a> {
+    pub(crate) object_id: Option<String>,
+    /// The bytes exactly as signed.
+    pub(crate) payload: &'a [u8],
+    /// Why it is kept: one word of ours.
+    pub(crate) reason: &'static str,
+}
+
+impl<'a> InboxEntry<'a> {
+    pub(crate) fn new(event: &'a Event, reason: &'static str) -> Self {
+        Self {
+            object_id: event.object_id(),
+            payload: event.bytes(),
+            reason,
+        }
+    }
+}
+
+impl fmt::Debug for InboxEntry<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("InboxEntry")
+            .field("object_id", &self.object_id)
+            .field("payload_bytes", &self.payload.len())
+            .field("reason", &self.reason)
+            .finish()
     }
 }
 

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, PgConnection, Pool, Postgres, SqlSafeStr, SqlStr, migrate::MigrateError,
-    query_as,
+    AssertSqlSafe, PgConnection, Pool, Postgres, SqlSafeStr, SqlStr, migrate::MigrateError, query,
+    query_as, query_scalar,
 };
 
-use super::{Backend, Entry, LedgerError, Limits, run};
+use super::{Backend, Entry, InboxEntry, LedgerError, Limits, run};
 
 const MIGRATIONS: &[(&str, &str)] = &[(
     "ledger inbox effects",
@@ -129,6 +129,46 @@ impl Backend for Postgres {
             true => Ok(()),
             false => Err(LedgerError::Ended),
         }
+    }
+
+    async fn is_processed(
+        connection: &mut PgConnection,
+        entry: &Entry<'_>,
+    ) -> Result<bool, LedgerError> {
+        let statement = "select exists (
+            select from processed_stripe_events where event_id = $1 and endpoint = $2)";
+        query_scalar(statement)
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .fetch_one(connection)
+            .await
+            .map_err(of_claim)
+    }
+
+    async fn quarantine(
+        connection: &mut PgConnection,
+        entry: &Entry<'_>,
+        inbox: &InboxEntry<'_>,
+    ) -> Result<(), LedgerError> {
+        query(
+            "insert into stripe_inbox
+                (event_id, endpoint, event_type, account, livemode, created_at,
+                 object_id, payload, state, due_at, last_error)
+             values ($1, $2, $3, $4, $5, to_timestamp($6), $7, $8, 'quarantined', null, $9)
+             on conflict (event_id, endpoint) do nothing",
+        )
+        .bind(entry.event_id)
+        .bind(entry.endpoint)
+        .bind(entry.event_type)
+        .bind(entry.account)
+        .bind(entry.livemode)
+        .bind(entry.created_unix)
+        .bind(inbox.object_id.as_deref())
+        .bind(inbox.payload)
+        .bind(inbox.reason)
+        .execute(connection)
+        .await?;
+        Ok(())
     }
 
     async fn release(_: &mut PgConnection, _: &i64) -> Result<(), LedgerError> {

@@ -5,9 +5,10 @@ use std::sync::{
 
 use sqlx::{
     Connection, Pool, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, migrate::MigrateError, query,
+    query_scalar,
 };
 
-use super::{Backend, Entry, LedgerError, Limits, run};
+use super::{Backend, Entry, InboxEntry, LedgerError, Limits, run};
 
 const MIGRATIONS: &[(&str, &str)] = &[(
     "ledger inbox effects",
@@ -61,11 +62,7 @@ impl Backend for Sqlite {
         .bind(entry.event_type)
         .bind(entry.account)
         .bind(entry.livemode)
-        .bind(
-            entry
-                .created_unix
-                .map(|seconds| seconds.saturating_mul(1000)),
-        )
+        .bind(entry.created_unix_ms())
         .execute(&mut *connection)
         .await
         .map_err(of_claim)?;
@@ -103,6 +100,46 @@ impl Backend for Sqlite {
         Self::release(connection, watch).await
     }
 
+    async fn is_processed(
+        connection: &mut SqliteConnection,
+        entry: &Entry<'_>,
+    ) -> Result<bool, LedgerError> {
+        let statement = "select exists (
+            select 1 from processed_stripe_events where event_id = $1 and endpoint = $2)";
+        query_scalar(statement)
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .fetch_one(connection)
+            .await
+            .map_err(of_claim)
+    }
+
+    async fn quarantine(
+        connection: &mut SqliteConnection,
+        entry: &Entry<'_>,
+        inbox: &InboxEntry<'_>,
+    ) -> Result<(), LedgerError> {
+        query(
+            "insert into stripe_inbox
+                (event_id, endpoint, event_type, account, livemode, created_at,
+                 object_id, payload, state, due_at, last_error)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, 'quarantined', null, $9)
+             on conflict (event_id, endpoint) do nothing",
+        )
+        .bind(entry.event_id)
+        .bind(entry.endpoint)
+        .bind(entry.event_type)
+        .bind(entry.account)
+        .bind(entry.livemode)
+        .bind(entry.created_unix_ms())
+        .bind(inbox.object_id.as_deref())
+        .bind(inbox.payload)
+        .bind(inbox.reason)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
     async fn release(
         connection: &mut SqliteConnection,
         watch: &Arc<Watch>,
@@ -131,6 +168,13 @@ impl Backend for Sqlite {
         let mut transaction = connection.begin_with(BEGIN).await?;
         run(MIGRATIONS, &mut *transaction).await?;
         Ok(transaction.commit().await?)
+    }
+}
+
+impl Entry<'_> {
+    fn created_unix_ms(&self) -> Option<i64> {
+        self.created_unix
+            .map(|seconds| seconds.saturating_mul(1000))
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Entry, Ledger, LedgerError, Limits};
+use super::{Entry, InboxEntry, Ledger, LedgerError, Limits};
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
 /// one row by its key; a database that needs ten seconds for that is not there.
@@ -35,14 +35,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         places: Arc<Semaphore>,
         limits: Limits,
     ) -> Result<Self, LedgerError> {
-        let acquired = timeout(limits.acquire_time_max, async {
-            let place = places
-                .acquire_owned()
-                .await
-                .map_err(|_| sqlx::Error::PoolClosed)?;
-            Ok::<_, sqlx::Error>((place, pool.acquire().await?))
-        });
-        let (place, connection) = acquired.await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+        let (place, connection) = acquire(pool, places, limits).await?;
         let mut transaction = Self {
             connection,
             limits,
@@ -76,6 +69,16 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         let sealed = DB::seal(&mut self.connection, &self.limits);
         self.seal = Some(within(STATEMENT_TIME_MAX, sealed).await?);
         Ok(())
+    }
+
+    /// Keeps an event that was claimed, or that needs no claim, in the inbox.
+    pub(crate) async fn quarantine(
+        &mut self,
+        entry: &Entry<'_>,
+        inbox: &InboxEntry<'_>,
+    ) -> Result<(), LedgerError> {
+        let kept = DB::quarantine(&mut self.connection, entry, inbox);
+        within(STATEMENT_TIME_MAX, kept).await
     }
 
     /// Makes sure that this is still the claim's transaction and that nothing in it has failed, and
@@ -135,6 +138,39 @@ impl<DB: Ledger> Drop for LedgerTransaction<DB> {
             self.connection.close_on_drop();
         }
     }
+}
+
+/// Looks whether the entry of an event is there, in no transaction.
+pub(crate) async fn is_processed<DB: Ledger>(
+    pool: &Pool<DB>,
+    places: Arc<Semaphore>,
+    limits: Limits,
+    entry: &Entry<'_>,
+) -> Result<bool, LedgerError> {
+    let (_place, mut connection) = acquire(pool, places, limits).await?;
+    let looked = within(STATEMENT_TIME_MAX, DB::is_processed(&mut connection, entry));
+    let looked = looked.await;
+    if matches!(looked, Err(LedgerError::TimedOut)) {
+        connection.close_on_drop();
+    }
+    looked
+}
+
+/// Waits for a place and for a connection of the pool.
+async fn acquire<DB: Ledger>(
+    pool: &Pool<DB>,
+    places: Arc<Semaphore>,
+    limits: Limits,
+) -> Result<(OwnedSemaphorePermit, PoolConnection<DB>), LedgerError> {
+    let acquired = timeout(limits.acquire_time_max, async {
+        let place = places
+            .acquire_owned()
+            .await
+            .map_err(|_| sqlx::Error::PoolClosed)?;
+        Ok((place, pool.acquire().await?))
+    });
+    let acquired: Result<_, sqlx::Error> = acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    Ok(acquired?)
 }
 
 async fn within<T>(

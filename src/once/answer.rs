@@ -7,7 +7,9 @@ use crate::ledger::LedgerError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Duplicate,
+    Quarantined,
     InFlight,
+    PreparePanicked,
     HandlerPanicked,
     TransactionKept,
     TransactionEnded,
@@ -15,15 +17,18 @@ pub(crate) enum Answer {
     CommitRefused,
     Overloaded,
     DatabaseUnavailable,
+    PrepareTimedOut,
     HandlerTimedOut,
     TaskLost,
 }
 
 impl Answer {
     #[cfg(test)]
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::Duplicate,
+        Self::Quarantined,
         Self::InFlight,
+        Self::PreparePanicked,
         Self::HandlerPanicked,
         Self::TransactionKept,
         Self::TransactionEnded,
@@ -31,6 +36,7 @@ impl Answer {
         Self::CommitRefused,
         Self::Overloaded,
         Self::DatabaseUnavailable,
+        Self::PrepareTimedOut,
         Self::HandlerTimedOut,
         Self::TaskLost,
     ];
@@ -38,7 +44,9 @@ impl Answer {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Duplicate => StatusCode::OK, // its effects are committed: nothing left to do
+            Self::Quarantined => StatusCode::OK, // it is kept: a retry brings nothing new
             Self::InFlight => StatusCode::CONFLICT, // its outcome is open: the retry learns it
+            Self::PreparePanicked => StatusCode::INTERNAL_SERVER_ERROR, // nothing was begun
             Self::HandlerPanicked => StatusCode::INTERNAL_SERVER_ERROR, // rolled back
             Self::TransactionKept => StatusCode::INTERNAL_SERVER_ERROR, // can never be committed
             Self::TransactionEnded => StatusCode::INTERNAL_SERVER_ERROR, // no longer the claim's
@@ -46,6 +54,7 @@ impl Answer {
             Self::CommitRefused => StatusCode::INTERNAL_SERVER_ERROR, // the database rolled back
             Self::Overloaded => StatusCode::SERVICE_UNAVAILABLE, // nothing was begun
             Self::DatabaseUnavailable => StatusCode::SERVICE_UNAVAILABLE, // unknown or rolled back
+            Self::PrepareTimedOut => StatusCode::SERVICE_UNAVAILABLE, // nothing was begun
             Self::HandlerTimedOut => StatusCode::SERVICE_UNAVAILABLE, // rolled back
             Self::TaskLost => StatusCode::SERVICE_UNAVAILABLE, // shutting down: rolled back
         }
@@ -55,7 +64,9 @@ impl Answer {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Duplicate => "duplicate",
+            Self::Quarantined => "quarantined",
             Self::InFlight => "in_flight",
+            Self::PreparePanicked => "prepare_panicked",
             Self::HandlerPanicked => "handler_panicked",
             Self::TransactionKept => "transaction_kept",
             Self::TransactionEnded => "transaction_ended",
@@ -63,6 +74,7 @@ impl Answer {
             Self::CommitRefused => "commit_refused",
             Self::Overloaded => "overloaded",
             Self::DatabaseUnavailable => "database_unavailable",
+            Self::PrepareTimedOut => "prepare_timed_out",
             Self::HandlerTimedOut => "handler_timed_out",
             Self::TaskLost => "task_lost",
         }
@@ -71,12 +83,15 @@ impl Answer {
     fn text(self) -> &'static str {
         match self {
             Self::Duplicate => "already processed\n",
+            Self::Quarantined => "kept\n",
             Self::InFlight => "in flight\n",
             Self::Overloaded
             | Self::DatabaseUnavailable
+            | Self::PrepareTimedOut
             | Self::HandlerTimedOut
             | Self::TaskLost => "try again\n",
-            Self::HandlerPanicked
+            Self::PreparePanicked
+            | Self::HandlerPanicked
             | Self::TransactionKept
             | Self::TransactionEnded
             | Self::TransactionAborted

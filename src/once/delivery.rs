@@ -6,7 +6,7 @@ use axum_core::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::request::Parts;
+use http::{Extensions, request::Parts};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit},
     time::timeout,
@@ -16,11 +16,12 @@ use tower_service::Service;
 use super::{answer::Answer, event_tx::Offer, in_flight::InFlightEvent, layer::ProcessOnceLayer};
 use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
-    ledger::{Entry, Ledger, LedgerError, LedgerTransaction},
+    guard::StopReason,
+    ledger::{Entry, InboxEntry, Ledger, LedgerError, LedgerTransaction, is_processed},
     telemetry,
 };
 
-/// A verified delivery on its way through the transaction: steps 4 to 8 of the
+/// A verified delivery on its way through the transaction: steps 5 to 10 of the
 /// [module](crate::once).
 pub(super) struct Delivery<DB: Ledger> {
     pub(super) layer: Arc<ProcessOnceLayer<DB>>,
@@ -36,6 +37,7 @@ pub(super) struct Delivery<DB: Ledger> {
 enum Stop {
     Answer(Answer),
     Ledger(LedgerError),
+    NotPrepared(Response),
 }
 
 impl<DB: Ledger> Delivery<DB> {
@@ -45,24 +47,35 @@ impl<DB: Ledger> Delivery<DB> {
     {
         match self.process(handler, parts).await {
             Ok(response) => telemetry::handled(response),
-            Err(Stop::Answer(answer)) => telemetry::answered(answer, None),
-            Err(Stop::Ledger(error)) => telemetry::answered(Answer::from(&error), Some(&error)),
+            Err(stop) => stop.into_response(),
         }
+    }
+
+    /// Keeps the event instead of running it: its row in the ledger and its bytes, or neither.
+    pub(super) async fn quarantine(self, reason: StopReason) -> Response {
+        match self.keep(reason).await {
+            Ok(()) => telemetry::quarantined(reason),
+            Err(stop) => stop.into_response(),
+        }
+    }
+
+    async fn keep(&self, reason: StopReason) -> Result<(), Stop> {
+        let mut transaction = self.begin().await?;
+        let entry = Entry::new(&self.event, &self.endpoint);
+        transaction
+            .quarantine(&entry, &InboxEntry::new(&self.event, reason.code()))
+            .await?;
+        transaction.commit().await?;
+        Ok(())
     }
 
     async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Stop>
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
-        let layer = &*self.layer;
-        let places = Arc::clone(&layer.places);
-        let mut transaction = LedgerTransaction::begin(&layer.pool, places, layer.limits).await?;
-        if !self.claim(&mut transaction).await? {
-            roll_back(&mut transaction).await;
-            return Err(Stop::Answer(Answer::Duplicate));
-        }
-        let transaction = Arc::new(Mutex::new(transaction));
-        let request = self.request(parts, Offer::of(&transaction));
+        let prepared = self.prepare().await?;
+        let transaction = Arc::new(Mutex::new(self.begin().await?));
+        let request = self.request(parts, prepared, Offer::of(&transaction));
         let response = self.handle(handler, request).await?;
         let kept = |_| Stop::Answer(Answer::TransactionKept);
         let mut transaction = transaction.try_lock_owned().map_err(kept)?;
@@ -72,6 +85,41 @@ impl<DB: Ledger> Delivery<DB> {
             roll_back(&mut transaction).await;
         }
         Ok(response)
+    }
+
+    /// What the handler will need, fetched while no transaction is open. A duplicate needs nothing,
+    /// and what it is about may be gone.
+    async fn prepare(&self) -> Result<Extensions, Stop> {
+        let layer = &*self.layer;
+        let Some(step) = &layer.prepare else {
+            return Ok(Extensions::new());
+        };
+        if self.in_flight.is_some() {
+            let entry = Entry::new(&self.event, &self.endpoint);
+            let places = Arc::clone(&layer.places);
+            if is_processed(&layer.pool, places, layer.limits, &entry).await? {
+                return Err(Stop::Answer(Answer::Duplicate));
+            }
+        }
+        let prepared = async { step(self.event.clone()).await };
+        let guarded = AssertUnwindSafe(prepared).catch_unwind();
+        match timeout(layer.prepare_time_max, guarded).await {
+            Ok(Ok(prepared)) => prepared.map_err(Stop::NotPrepared),
+            Ok(Err(_panic)) => Err(Stop::Answer(Answer::PreparePanicked)),
+            Err(_elapsed) => Err(Stop::Answer(Answer::PrepareTimedOut)),
+        }
+    }
+
+    /// Opens a transaction that holds the event's claim.
+    async fn begin(&self) -> Result<LedgerTransaction<DB>, Stop> {
+        let layer = &*self.layer;
+        let places = Arc::clone(&layer.places);
+        let mut transaction = LedgerTransaction::begin(&layer.pool, places, layer.limits).await?;
+        if !self.claim(&mut transaction).await? {
+            roll_back(&mut transaction).await;
+            return Err(Stop::Answer(Answer::Duplicate));
+        }
+        Ok(transaction)
     }
 
     async fn claim(&self, transaction: &mut LedgerTransaction<DB>) -> Result<bool, LedgerError> {
@@ -85,9 +133,10 @@ impl<DB: Ledger> Delivery<DB> {
         }
     }
 
-    /// The request as the handler sees it: the event and its transaction to extract, and the body,
-    /// for whoever wants the bytes.
-    fn request(&self, mut parts: Parts, offer: Offer<DB>) -> Request {
+    /// The request as the handler sees it: what was prepared for it, the event and its transaction
+    /// to extract, and the body, for whoever wants the bytes.
+    fn request(&self, mut parts: Parts, prepared: Extensions, offer: Offer<DB>) -> Request {
+        parts.extensions.extend(prepared);
         parts
             .extensions
             .insert(VerifiedUpstream(self.event.clone()));
@@ -114,6 +163,16 @@ impl<DB: Ledger> Delivery<DB> {
 async fn roll_back<DB: Ledger>(transaction: &mut LedgerTransaction<DB>) {
     if let Err(error) = transaction.rollback().await {
         telemetry::rollback_failed(&error);
+    }
+}
+
+impl Stop {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Answer(answer) => telemetry::answered(answer, None),
+            Self::Ledger(error) => telemetry::answered(Answer::from(&error), Some(&error)),
+            Self::NotPrepared(response) => telemetry::not_prepared(response),
+        }
     }
 }
 

@@ -1,12 +1,18 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
+use axum_core::response::IntoResponse;
 use sqlx::Pool;
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
-use super::{in_flight::InFlight, service::ProcessOnce};
+use super::{
+    in_flight::InFlight,
+    prepare::{self, Prepare},
+    service::ProcessOnce,
+};
 use crate::{
-    extract::ProvideVerifier,
+    extract::{ProvideVerifier, VerifiedStripeEvent},
+    guard::Guards,
     ledger::{Ledger, Limits},
 };
 
@@ -16,6 +22,10 @@ pub const ENDPOINT_DEFAULT: &str = "default";
 /// How long a handler may run. Nobody else stops it: it does not depend on its client, and it holds
 /// a connection and the event's claim. Checkout waits up to 10 s for an answer.
 pub const HANDLER_TIME_MAX_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long the step before the transaction may take: a call or two over the network. Checkout waits
+/// up to 10 s for an answer.
+pub const PREPARE_TIME_MAX_DEFAULT: Duration = Duration::from_secs(10);
 
 /// How long a delivery waits for a copy of its event that another process has in hand. Longer than
 /// most handlers take, so that most copies learn the outcome; short, because it occupies a
@@ -75,7 +85,10 @@ pub struct ProcessOnceLayer<DB: Ledger> {
     pub(super) pool: Pool<DB>,
     pub(super) verifier: Arc<dyn ProvideVerifier + Send + Sync>,
     pub(super) endpoint: Arc<str>,
+    pub(super) guards: Guards,
+    pub(super) prepare: Option<Arc<Prepare>>,
     pub(super) limits: Limits,
+    pub(super) prepare_time_max: Duration,
     pub(super) body_time_max: Duration,
     pub(super) in_flight: InFlight,
     /// One for each transaction at a time; waited for.
@@ -98,6 +111,9 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
             pool,
             verifier: Arc::new(verifier),
             endpoint: ENDPOINT_DEFAULT.into(),
+            guards: Guards::new(),
+            prepare: None,
+            prepare_time_max: PREPARE_TIME_MAX_DEFAULT,
             limits: Limits {
                 acquire_time_max: ACQUIRE_TIME_MAX_DEFAULT,
                 claim_wait_max: CLAIM_WAIT_MAX_DEFAULT,
@@ -131,6 +147,76 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     #[must_use]
     pub fn verifier(mut self, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         self.verifier = Arc::new(verifier);
+        self
+    }
+
+    /// Says which events this endpoint is to process; those no older than
+    /// [`EVENT_AGE_MAX_DEFAULT`](crate::guard::EVENT_AGE_MAX_DEFAULT), unless set.
+    ///
+    /// What a guard stops is kept in `stripe_inbox` as `quarantined`, together with its row in
+    /// `processed_stripe_events`, so that a redelivery is a duplicate.
+    #[must_use]
+    pub fn guards(mut self, guards: Guards) -> Self {
+        self.guards = guards;
+        self
+    }
+
+    /// Sets the step before the transaction: it fetches what the handler will need, as the object of
+    /// a thin event, while no transaction is open.
+    ///
+    /// What it returns is handed to the handler as an extension: `Extension<T>` extracts it. Its
+    /// error is the answer, and the handler does not run. A non-2xx has Stripe deliver the event
+    /// again; a 2xx ignores the event for good, though no row tells so.
+    ///
+    /// It runs for each event that is not processed already, which one look into the ledger tells,
+    /// and again for each delivery of an event that has failed: it may read, and must not write. A
+    /// panic is caught and answered with 500. Setting it again replaces it.
+    ///
+    /// # Cancel safety
+    ///
+    /// A client that disconnects does not cancel it. [`prepare_time_max`](Self::prepare_time_max)
+    /// does, at an await; the answer is 503.
+    ///
+    /// ```
+    /// # use axum::{Extension, http::StatusCode};
+    /// # use axum_stripe_webhook::{EventTx, ProcessOnceLayer, VerifiedStripeEvent, Verifier};
+    /// # use sqlx::{Sqlite, SqlitePool};
+    /// # #[derive(Clone)]
+    /// # struct Session;
+    /// # #[derive(Clone)]
+    /// # struct Stripe;
+    /// # impl Stripe {
+    /// #     async fn get(&self, _: &str, _: Option<&str>) -> Result<Session, StatusCode> { Ok(Session) }
+    /// # }
+    /// # fn layer(pool: SqlitePool, verifier: Verifier, stripe: Stripe) -> ProcessOnceLayer<Sqlite> {
+    /// async fn fetch(stripe: Stripe, event: VerifiedStripeEvent) -> Result<Option<Session>, StatusCode> {
+    ///     match event.related_object().and_then(|related| related.url.as_deref()) {
+    ///         Some(path) => Ok(Some(stripe.get(path, event.context()).await?)),
+    ///         None => Ok(None),
+    ///     }
+    /// }
+    ///
+    /// async fn webhook(Extension(session): Extension<Option<Session>>, tx: EventTx<Sqlite>) {}
+    ///
+    /// ProcessOnceLayer::new(pool, verifier).prepare(move |event| fetch(stripe.clone(), event))
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn prepare<F, Fut, T, E>(mut self, step: F) -> Self
+    where
+        F: Fn(VerifiedStripeEvent) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<T, E>> + Send + 'static,
+        T: Clone + Send + Sync + 'static,
+        E: IntoResponse,
+    {
+        self.prepare = Some(prepare::erase(step));
+        self
+    }
+
+    /// See [`PREPARE_TIME_MAX_DEFAULT`].
+    #[must_use]
+    pub fn prepare_time_max(mut self, limit: Duration) -> Self {
+        self.prepare_time_max = limit;
         self
     }
 
@@ -173,9 +259,10 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// later one answered with 503: on this layer and on all its clones.
     ///
     /// Call it after the server has shut down, before the runtime ends, under a limit of your own: a
-    /// delivery may take what [`acquire_time_max`](Self::acquire_time_max),
-    /// [`claim_wait_max`](Self::claim_wait_max) and [`handler_time_max`](Self::handler_time_max) allow
-    /// together, and up to 50 s more while the database does not answer.
+    /// delivery may take what [`prepare_time_max`](Self::prepare_time_max), twice
+    /// [`acquire_time_max`](Self::acquire_time_max), [`claim_wait_max`](Self::claim_wait_max) and
+    /// [`handler_time_max`](Self::handler_time_max) allow together, and up to 60 s more while the
+    /// database does not answer.
     ///
     /// # Cancel safety
     ///
@@ -214,6 +301,9 @@ impl<DB: Ledger> Clone for ProcessOnceLayer<DB> {
             pool: self.pool.clone(),
             verifier: Arc::clone(&self.verifier),
             endpoint: Arc::clone(&self.endpoint),
+            guards: self.guards.clone(),
+            prepare: self.prepare.clone(),
+            prepare_time_max: self.prepare_time_max,
             limits: self.limits,
             body_time_max: self.body_time_max,
             in_flight: self.in_flight.clone(),
@@ -228,7 +318,9 @@ impl<DB: Ledger> fmt::Debug for ProcessOnceLayer<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessOnceLayer")
             .field("endpoint", &self.endpoint)
+            .field("guards", &self.guards)
             .field("limits", &self.limits)
+            .field("prepare_time_max", &self.prepare_time_max)
             .field("body_time_max", &self.body_time_max)
             .field("deliveries_max", &self.deliveries_max)
             .finish_non_exhaustive()

@@ -7,18 +7,23 @@
 //!
 //! 1. The body is read within its limits, verified, and its envelope parsed. A client that goes
 //!    away until here has cost nothing.
-//! 2. The same event already in flight in this process: 409, without touching the database.
-//! 3. More deliveries in progress than the cap: 503, at once.
-//! 4. A task of its own takes over, so that a client that disconnects cannot stop what follows half
-//!    way. It waits for a place among the transactions, of which there are fewer than the pool has
+//! 2. The [guards](crate::guard) are asked. What they stop is not run: it goes through the next two
+//!    steps, is claimed as in step 7, kept in `stripe_inbox` as `quarantined` in the same transaction,
+//!    and answered with 200; or it is rejected or ignored, if the service says so.
+//! 3. The same event already in flight in this process: 409, without touching the database.
+//! 4. More deliveries in progress than the cap: 503, at once.
+//! 5. A task of its own takes over, so that a client that disconnects cannot stop what follows half
+//!    way. If the service has given a step for it, that fetches what the handler will need
+//!    ([`prepare`](ProcessOnceLayer::prepare)), for events that are not processed already.
+//! 6. The task waits for a place among the transactions, of which there are fewer than the pool has
 //!    connections, and opens one (READ COMMITTED).
-//! 5. It claims the event: `insert … on conflict do nothing` into `processed_stripe_events`. No row
+//! 7. It claims the event: `insert … on conflict do nothing` into `processed_stripe_events`. No row
 //!    written: a duplicate, 200. Another process has the event in hand: 409 after a limited wait.
-//! 6. The handler runs, within its time limit. A panic is caught.
-//! 7. The transaction is taken back from the handler. Not there any more: 500.
-//! 8. On a 2xx, the last statement makes sure that it is still the same transaction and that
-//!    nothing in it has failed; then COMMIT. On anything else, 3xx included, it is rolled back and
-//!    the handler's answer is passed on.
+//! 8. The handler runs, within its time limit. A panic is caught.
+//! 9. The transaction is taken back from the handler. Not there any more: 500.
+//! 10. On a 2xx, the last statement makes sure that it is still the same transaction and that
+//!     nothing in it has failed; then COMMIT. On anything else, 3xx included, it is rolled back and
+//!     the handler's answer is passed on.
 //!
 //! So the handler's writes and the event's row commit together or not at all, and at most once.
 //! Deliveries, and whatever a handler does outside the database, are at-least-once.
@@ -38,7 +43,9 @@
 //! | outcome | status | Stripe retries |
 //! |---|---|---|
 //! | `duplicate` | 200 | no |
+//! | `quarantined` | 200 | no |
 //! | `in_flight` | 409 | yes |
+//! | `prepare_panicked` | 500 | yes |
 //! | `handler_panicked` | 500 | yes |
 //! | `transaction_kept` | 500 | yes |
 //! | `transaction_ended` | 500 | yes |
@@ -46,6 +53,7 @@
 //! | `commit_refused` | 500 | yes |
 //! | `overloaded` | 503 | yes |
 //! | `database_unavailable` | 503 | yes |
+//! | `prepare_timed_out` | 503 | yes |
 //! | `handler_timed_out` | 503 | yes |
 //! | `task_lost` | 503 | yes |
 //!
@@ -63,12 +71,14 @@ mod delivery;
 mod event_tx;
 mod in_flight;
 mod layer;
+mod prepare;
 mod service;
 
 pub(crate) use answer::Answer;
 pub use event_tx::{EventTx, EventTxRejection};
 pub use layer::{
     ACQUIRE_TIME_MAX_DEFAULT, BODY_TIME_MAX_DEFAULT, CLAIM_WAIT_MAX_DEFAULT,
-    DELIVERIES_MAX_DEFAULT, ENDPOINT_DEFAULT, HANDLER_TIME_MAX_DEFAULT, ProcessOnceLayer,
+    DELIVERIES_MAX_DEFAULT, ENDPOINT_DEFAULT, HANDLER_TIME_MAX_DEFAULT, PREPARE_TIME_MAX_DEFAULT,
+    ProcessOnceLayer,
 };
 pub use service::ProcessOnce;

@@ -23,20 +23,12 @@ use super::{
     layer::{ProcessOnceLayer, label_or},
 };
 use crate::{
-    event::Event,
+    clock,
     extract::{StripeEventRejection, VerifiedStripeEvent},
+    guard::{StopReason, Stopped},
     ledger::Ledger,
     telemetry,
 };
-
-/// The id of every test event that is sent from the Dashboard.
-const DASHBOARD_TEST_ID: &str = "evt_00000000000000";
-
-/// Answered with a decision, within two seconds; its duplicate wants the decision again.
-const ISSUING_REQUESTS: [&str; 2] = [
-    "issuing_authorization.request",
-    "v1.issuing_authorization.request",
-];
 
 /// The service that [`ProcessOnceLayer`] makes.
 pub struct ProcessOnce<S, DB: Ledger> {
@@ -74,35 +66,68 @@ where
         let layer = Arc::clone(&self.layer);
         Box::pin(async move {
             Ok(match receive(&layer, request).await {
-                Ok((parts, event)) => process(layer, inner, parts, event).await,
+                Ok(received) => process(layer, inner, received).await,
                 Err(rejection) => rejection.into_response(),
             })
         })
     }
 }
 
+/// A genuine delivery.
+struct Received {
+    parts: Parts,
+    event: VerifiedStripeEvent,
+    /// Why the event is to be kept and not run.
+    stopped: Option<StopReason>,
+}
+
 async fn receive<DB: Ledger>(
     layer: &ProcessOnceLayer<DB>,
     request: Request,
-) -> Result<(Parts, VerifiedStripeEvent), StripeEventRejection> {
+) -> Result<Received, StripeEventRejection> {
     let received = VerifiedStripeEvent::receive(request, &*layer.verifier);
-    let received = timeout(layer.body_time_max, received).await;
-    received.unwrap_or(Err(StripeEventRejection::BodyTooSlow))
+    let (parts, event) = timeout(layer.body_time_max, received)
+        .await
+        .unwrap_or(Err(StripeEventRejection::BodyTooSlow))?;
+    let stopped = guard(layer, &parts, &event)?;
+    Ok(Received {
+        parts,
+        event,
+        stopped,
+    })
+}
+
+fn guard<DB: Ledger>(
+    layer: &ProcessOnceLayer<DB>,
+    parts: &Parts,
+    event: &VerifiedStripeEvent,
+) -> Result<Option<StopReason>, StripeEventRejection> {
+    let provided = layer.verifier.provide_guards(parts);
+    let guards = provided.as_ref().unwrap_or(&layer.guards);
+    let Err(reason) = guards.check(event, clock::now()) else {
+        return Ok(None);
+    };
+    match guards.when_stopped() {
+        Stopped::Quarantine => return Ok(Some(reason)),
+        Stopped::Reject => Err(StripeEventRejection::Stopped(reason)),
+        Stopped::Ignore => Err(StripeEventRejection::Ignored(reason)),
+    }
+    .inspect_err(|_| telemetry::stopped(event, reason))
 }
 
 /// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
 /// client disconnects, it would leave a connection of the pool inside a transaction.
-async fn process<S, DB>(
-    layer: Arc<ProcessOnceLayer<DB>>,
-    inner: S,
-    parts: Parts,
-    event: VerifiedStripeEvent,
-) -> Response
+async fn process<S, DB>(layer: Arc<ProcessOnceLayer<DB>>, inner: S, received: Received) -> Response
 where
     S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
     S: Send + 'static,
     DB: Ledger,
 {
+    let Received {
+        parts,
+        event,
+        stopped,
+    } = received;
     let provided = layer.verifier.provide_endpoint(&parts);
     let endpoint = label_or(provided, || Arc::clone(&layer.endpoint));
     let span = telemetry::delivery_span(&event, &endpoint);
@@ -110,10 +135,16 @@ where
         Ok(delivery) => delivery,
         Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
     };
-    let task = tokio::spawn(delivery.run(inner, parts).instrument(span.clone()));
+    let run = async move {
+        match stopped {
+            Some(reason) => delivery.quarantine(reason).await,
+            None => delivery.run(inner, parts).await,
+        }
+    };
     // The runtime is going down, or something of ours has panicked: nothing was committed, or the
     // retry finds out that it was.
     let lost = |_| span.in_scope(|| telemetry::answered(Answer::TaskLost, None));
+    let task = tokio::spawn(run.instrument(span.clone()));
     task.await.unwrap_or_else(lost)
 }
 
@@ -123,7 +154,8 @@ fn admit<DB: Ledger>(
     endpoint: Arc<str>,
 ) -> Result<Delivery<DB>, Answer> {
     let enter = || layer.in_flight.enter(&endpoint, event.deduplication_id());
-    let in_flight = is_deduplicated(&event)
+    let in_flight = event
+        .is_deduplicated()
         .then(|| enter().ok_or(Answer::InFlight))
         .transpose()?;
     let admission = Arc::clone(&layer.admissions).try_acquire_owned();
@@ -135,10 +167,6 @@ fn admit<DB: Ledger>(
         in_flight,
         _admission,
     })
-}
-
-fn is_deduplicated(event: &Event) -> bool {
-    event.id() != DASHBOARD_TEST_ID && !ISSUING_REQUESTS.contains(&event.event_type())
 }
 
 impl<S: Clone, DB: Ledger> Clone for ProcessOnce<S, DB> {

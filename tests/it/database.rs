@@ -35,6 +35,10 @@ pub(crate) trait TestBackend: Ledger {
         event_id: &str,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
     fn count(pool: &Pool<Self>, table: &str) -> impl Future<Output = i64> + Send;
+    /// What a query of one text gives.
+    fn texts(pool: &Pool<Self>, sql: &'static str) -> impl Future<Output = Vec<String>> + Send;
+    /// The bytes of the one event in the inbox.
+    fn payload(pool: &Pool<Self>) -> impl Future<Output = Vec<u8>> + Send;
 }
 
 /// A database with its tables.
@@ -74,6 +78,15 @@ macro_rules! statements {
         async fn count(pool: &Pool<Self>, table: &str) -> i64 {
             let count = AssertSqlSafe(format!("select count(*) from {table}"));
             query_scalar(count).fetch_one(pool).await.unwrap()
+        }
+
+        async fn texts(pool: &Pool<Self>, sql: &'static str) -> Vec<String> {
+            query_scalar(sql).fetch_all(pool).await.unwrap()
+        }
+
+        async fn payload(pool: &Pool<Self>) -> Vec<u8> {
+            let payload = query_scalar("select payload from stripe_inbox");
+            payload.fetch_one(pool).await.unwrap()
         }
     };
 }

@@ -1,8 +1,8 @@
 //! Prose that the code can contradict.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use axum_stripe_webhook::{BODY_BYTES_MAX, event::ID_BYTES_MAX, once, signature};
+use axum_stripe_webhook::{BODY_BYTES_MAX, event::ID_BYTES_MAX, guard, once, signature};
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 const README: &str = include_str!("../../README.md");
@@ -85,6 +85,18 @@ fn the_bounds_are_those_of_the_code() {
         ),
         ("SIGNATURES_MAX", signature::SIGNATURES_MAX.to_string()),
         ("TOLERANCE_DEFAULT", seconds(signature::TOLERANCE_DEFAULT)),
+        (
+            "SECRET_FILE_BYTES_MAX",
+            format!("{} bytes", signature::SECRET_FILE_BYTES_MAX),
+        ),
+        (
+            "EVENT_AGE_MAX_DEFAULT",
+            seconds(guard::EVENT_AGE_MAX_DEFAULT),
+        ),
+        (
+            "PREPARE_TIME_MAX_DEFAULT",
+            seconds(once::PREPARE_TIME_MAX_DEFAULT),
+        ),
         ("BODY_BYTES_MAX", body),
         ("ID_BYTES_MAX", format!("{ID_BYTES_MAX} bytes")),
         (
@@ -130,6 +142,36 @@ fn private_seconds(file: &str, constant: &str) -> String {
         ))
         .nth(1);
     format!("{} s", value.expect(constant).split(')').next().unwrap())
+}
+
+/// The verifier alone is for services that have neither.
+#[test]
+fn the_base_has_no_routing_no_runtime_and_no_database() {
+    let tree = Command::new(env!("CARGO"))
+        .args(["tree", "--locked", "--offline", "--edges=normal"])
+        .args(["--no-default-features", "--prefix=none", "--format={p}"])
+        .args(["--package", env!("CARGO_PKG_NAME")])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{tree:?}");
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let crates: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(crates.contains("hmac") && crates.contains("axum-core"));
+    for heavy in [
+        "axum",
+        "tokio",
+        "hyper",
+        "tower",
+        "sqlx",
+        "sqlx-core",
+        "base64",
+    ] {
+        assert!(!crates.contains(heavy), "{heavy} in {crates:?}");
+    }
 }
 
 #[test]

@@ -14,6 +14,8 @@ macro_rules! on_both {
 
 mod bounds;
 mod endpoints;
+mod guards;
 mod handlers;
 mod once;
+mod prepare;
 mod privacy;

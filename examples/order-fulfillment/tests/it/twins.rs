@@ -35,7 +35,7 @@ async fn a_thin_event_that_nobody_handles_is_acknowledged<DB: Shop<Connection: R
 fn thin_twin(session: &Session, event_type: &str) -> String {
     format!(
         r#"{{"id": "evt_thin_{0}", "object": "v2.core.event", "type": "{event_type}",
-            "livemode": false, "created": "2026-01-01T00:00:00.000Z",
+            "livemode": false,
             "snapshot_event": "evt_{0}_completed_paid",
             "related_object": {{"id": "cs_test_{0}", "type": "checkout.session",
                 "url": "/v1/checkout/sessions/cs_test_{0}"}}}}"#,

@@ -1,0 +1,231 @@
+//! Genuine events that an endpoint is not to process.
+
+use axum::http::{StatusCode, request::Parts};
+use axum_stripe_webhook::{Guards, Mode, ProvideVerifier, StopReason, Stopped, Verifier};
+use futures_util::future::join_all;
+
+use crate::{
+    database::TestBackend,
+    endpoint::{Endpoint, work},
+    log, stripe,
+};
+
+on_both![
+    what_a_guard_stops_is_kept_as_signed_and_not_run,
+    a_redelivery_of_a_kept_event_is_a_duplicate,
+    copies_at_once_of_a_stopped_event_are_kept_once,
+    what_is_to_be_rejected_or_ignored_leaves_no_row,
+    a_stopped_event_that_cannot_be_kept_is_not_acknowledged,
+    an_event_older_than_the_ledgers_memory_is_not_run_unless_told_otherwise,
+    an_event_that_is_not_deduplicated_has_no_age,
+    a_stopped_event_that_is_not_deduplicated_is_kept_once,
+    another_api_version_train_warns_and_is_run,
+    guards_of_the_provider_come_before_those_of_the_layer,
+];
+
+/// Each guard, with an event that it stops.
+fn stopped() -> [(Guards, String, StopReason); 7] {
+    let event = |change: &str, by: &str| {
+        let event = stripe::event("evt_1");
+        assert!(event.contains(change));
+        event.replace(change, by)
+    };
+    let test_mode = r#""livemode": false,"#;
+    let thin = r#"{"id": "evt_1", "object": "v2.core.event", "type": "v1.charge.refunded",
+        "context": "acct_other", "related_object": {"id": "cs_test_1", "type": "charge"}}"#;
+    let ours = |account: Option<&str>| account == Some("acct_ours");
+    let live = || Guards::new().mode(Mode::Live);
+    [
+        (live(), stripe::event("evt_1"), StopReason::Mode),
+        (live(), event(test_mode, ""), StopReason::Mode),
+        (
+            Guards::new().accounts(ours),
+            event(test_mode, r#""account": "acct_other","#),
+            StopReason::Account,
+        ),
+        (
+            Guards::new().accounts(ours),
+            stripe::event("evt_1"),
+            StopReason::Account,
+        ),
+        (
+            Guards::new().accounts(|account| account.is_none()),
+            thin.to_owned(),
+            StopReason::Account,
+        ),
+        (
+            Guards::new(),
+            stripe::event("evt_1").replace(&stripe::unix_now().to_string()[..4], "1000"),
+            StopReason::Age,
+        ),
+        (
+            Guards::new().only_api_train("2026-04-22.dahlia"),
+            stripe::event("evt_1"),
+            StopReason::ApiTrain,
+        ),
+    ]
+}
+
+async fn what_a_guard_stops_is_kept_as_signed_and_not_run<DB: TestBackend>() {
+    for (guards, body, reason) in stopped() {
+        let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(guards)).await;
+        let answer = endpoint.send(stripe::delivery(&body)).await;
+        assert_eq!(answer, StatusCode::OK, "{reason:?}");
+        assert_eq!(endpoint.processed().await, (1, 0), "{reason:?}");
+        let kept = "select event_id || ' ' || state || ' ' || last_error || ' ' || object_id
+            from stripe_inbox where due_at is null and attempts = 0";
+        let expected = format!("evt_1 quarantined {} cs_test_1", reason.code());
+        assert_eq!(DB::texts(&endpoint.pool, kept).await, [expected]);
+        assert_eq!(DB::payload(&endpoint.pool).await, body.as_bytes());
+    }
+}
+
+async fn a_redelivery_of_a_kept_event_is_a_duplicate<DB: TestBackend>() {
+    let live = Guards::new().mode(Mode::Live);
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live)).await;
+    let answer = |delivery| endpoint.body(delivery);
+    let body = stripe::event("evt_1");
+    assert_eq!(answer(stripe::delivery(&body)).await, "kept\n");
+    assert_eq!(answer(stripe::delivery(&body)).await, "already processed\n");
+    assert_eq!(endpoint.rows().await, 2);
+    // Without the guard too: that it is kept is what was decided about it.
+    let unguarded = endpoint.other_process(work::<DB>, |layer| layer).await;
+    assert_eq!(unguarded.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(endpoint.rows().await, 2);
+}
+
+async fn copies_at_once_of_a_stopped_event_are_kept_once<DB: TestBackend>() {
+    let live = || Guards::new().mode(Mode::Live);
+    let first = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live())).await;
+    let second = first
+        .other_process(work::<DB>, |layer| layer.guards(live()))
+        .await;
+    let copies = (0..50).map(|copy| match copy % 2 {
+        0 => first.deliver("evt_1"),
+        _ => second.deliver("evt_1"),
+    });
+    for answer in join_all(copies).await {
+        let busy = [StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE];
+        assert!(answer == StatusCode::OK || busy.contains(&answer));
+    }
+    assert_eq!(first.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(first.processed().await, (1, 0));
+    assert_eq!(first.count("stripe_inbox").await, 1);
+}
+
+async fn what_is_to_be_rejected_or_ignored_leaves_no_row<DB: TestBackend>() {
+    for (stopped, status) in [
+        (Stopped::Reject, StatusCode::BAD_REQUEST),
+        (Stopped::Ignore, StatusCode::OK),
+    ] {
+        let guards = Guards::new().mode(Mode::Live).stopped(stopped);
+        let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(guards)).await;
+        let log = log::of(async {
+            assert_eq!(endpoint.deliver("evt_1").await, status);
+        })
+        .await;
+        assert!(log.contains("guard_mode") && log.contains("evt_1"), "{log}");
+        assert_eq!(endpoint.rows().await, 0);
+    }
+}
+
+async fn a_stopped_event_that_cannot_be_kept_is_not_acknowledged<DB: TestBackend>() {
+    let live = Guards::new().mode(Mode::Live);
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live)).await;
+    let mut connection = endpoint.pool.acquire().await.unwrap();
+    let hide = "alter table stripe_inbox rename to hidden";
+    DB::run(&mut connection, hide).await.unwrap();
+    let answer = endpoint.deliver("evt_1").await;
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(endpoint.processed().await, (0, 0));
+    let show = "alter table hidden rename to stripe_inbox";
+    DB::run(&mut connection, show).await.unwrap();
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(endpoint.count("stripe_inbox").await, 1);
+}
+
+async fn an_event_older_than_the_ledgers_memory_is_not_run_unless_told_otherwise<
+    DB: TestBackend,
+>() {
+    let day = 24 * 60 * 60;
+    let made = |days: u64| {
+        let created = stripe::unix_now();
+        let then = created - days * day;
+        stripe::event(&format!("evt_{days}")).replace(&created.to_string(), &then.to_string())
+    };
+    let endpoint = Endpoint::<DB>::new(work::<DB>).await;
+    for (days, processed) in [(89, (1, 1)), (91, (2, 1))] {
+        let answer = endpoint.send(stripe::delivery(&made(days))).await;
+        assert_eq!(answer, StatusCode::OK);
+        assert_eq!(endpoint.processed().await, processed, "{days} days");
+    }
+    let off = Guards::new().without_event_age_max();
+    let ageless = endpoint
+        .other_process(work::<DB>, |layer| layer.guards(off))
+        .await;
+    ageless.send(stripe::delivery(&made(400))).await;
+    assert_eq!(endpoint.processed().await, (3, 2));
+}
+
+async fn an_event_that_is_not_deduplicated_has_no_age<DB: TestBackend>() {
+    let endpoint = Endpoint::<DB>::new(work::<DB>).await;
+    // Stripe's Dashboard makes its test events of a template of 2012.
+    let body =
+        stripe::event("evt_00000000000000").replace(&stripe::unix_now().to_string()[..4], "1326");
+    let answer = endpoint.send(stripe::delivery(&body)).await;
+    assert_eq!(answer, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (0, 1));
+}
+
+async fn a_stopped_event_that_is_not_deduplicated_is_kept_once<DB: TestBackend>() {
+    let live = Guards::new().mode(Mode::Live);
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live)).await;
+    for _ in 0..2 {
+        let answer = endpoint.deliver("evt_00000000000000").await;
+        assert_eq!(answer, StatusCode::OK);
+        assert_eq!(endpoint.processed().await, (0, 0));
+        assert_eq!(endpoint.count("stripe_inbox").await, 1);
+    }
+}
+
+async fn another_api_version_train_warns_and_is_run<DB: TestBackend>() {
+    let dahlia = Guards::new().api_train("2026-04-22.dahlia");
+    let endive = Guards::new().api_train("endive");
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(dahlia.clone())).await;
+    let log = log::of(async {
+        assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    })
+    .await;
+    let warned = |line: &str| line.contains("WARN") && line.contains("2026-10-28.endive");
+    assert!(log.lines().any(warned), "{log}");
+    let same_train = endpoint
+        .other_process(work::<DB>, |layer| layer.guards(endive.clone()))
+        .await;
+    assert_eq!(same_train.deliver("evt_2").await, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (2, 2));
+    let counts = (dahlia.other_api_trains(), endive.other_api_trains());
+    assert_eq!(counts, (1, 0));
+}
+
+/// Expects live events, whatever the layer says.
+struct Live;
+
+impl ProvideVerifier for Live {
+    fn provide_verifier(&self, _: &Parts) -> Option<Verifier> {
+        Some(stripe::verifier())
+    }
+
+    fn provide_guards(&self, _: &Parts) -> Option<Guards> {
+        Some(Guards::new().mode(Mode::Live))
+    }
+}
+
+async fn guards_of_the_provider_come_before_those_of_the_layer<DB: TestBackend>() {
+    let test = Guards::new().mode(Mode::Test);
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| {
+        layer.guards(test).verifier(std::sync::Arc::new(Live))
+    })
+    .await;
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (1, 0));
+}
