@@ -6,6 +6,8 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;
+#[cfg(feature = "diagnosis")]
+pub mod diagnosis;
 pub mod event;
 mod extract;
 pub mod guard;
