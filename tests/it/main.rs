@@ -19,6 +19,7 @@ mod conformance;
 mod envelope;
 mod examples;
 mod extractor;
+mod flood;
 mod migrations;
 mod on_postgres;
 mod on_sqlite;

@@ -7,6 +7,9 @@
 )]
 
 mod bench;
+// Linux tells what a process has.
+#[cfg(target_os = "linux")]
+mod flood;
 mod forgeries;
 mod killed;
 mod limits;

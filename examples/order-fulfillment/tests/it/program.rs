@@ -39,6 +39,19 @@ impl Serving {
         serving
     }
 
+    /// Memory that the process has, in KiB.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident_kib(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let resident = status.unwrap();
+        let resident = resident
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"));
+        let (kib, unit) = resident.unwrap().trim().split_once(' ').unwrap();
+        assert_eq!(unit, "kB");
+        kib.parse().unwrap()
+    }
+
     /// SIGKILL. Returns when the process is no more.
     pub(crate) fn kill(&mut self) {
         self.process.kill().unwrap();
