@@ -6,11 +6,12 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
-use axum_stripe_webhook::{SecretError, SigningSecret, Verifier};
+use axum_stripe_webhook::{Guards, Mode, SecretError, SigningSecret, Verifier};
 use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 
 const SECRET: &str = "STRIPE_WEBHOOK_SECRET";
 const OLD_SECRET: &str = "STRIPE_WEBHOOK_SECRET_OLD";
+const MODE: &str = "STRIPE_MODE";
 const DATABASE: &str = "DATABASE_URL";
 const ADDRESS: &str = "BIND_ADDRESS";
 
@@ -24,6 +25,8 @@ const ADDRESS_DEFAULT: SocketAddr =
 pub struct Config {
     /// Knows the endpoint's signing secrets.
     pub verifier: Verifier,
+    /// Which events the endpoint processes.
+    pub guards: Guards,
     /// The shop's database.
     pub database: Database,
     /// Where to listen.
@@ -45,6 +48,9 @@ pub enum ConfigError {
     /// The variable is not set, or its secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Neither of Stripe's two modes.
+    #[error("STRIPE_MODE is neither live nor test: leave it out to take events of both")]
+    Mode,
     /// Only two databases are spoken.
     #[error("DATABASE_URL is for neither database: use postgres://… or sqlite://…")]
     DatabaseScheme,
@@ -71,6 +77,7 @@ impl Config {
     pub fn from_env() -> Result<Self, ConfigError> {
         Ok(Self {
             verifier: verifier()?,
+            guards: guards()?,
             database: Database::from_env()?,
             address: match variable(ADDRESS)? {
                 Some(text) => text.parse().map_err(|_| ConfigError::Address)?,
@@ -134,6 +141,16 @@ fn verifier() -> Result<Verifier, SecretError> {
         Some(_) => Ok(verifier.with_secret(SigningSecret::from_env(OLD_SECRET)?.named("old"))),
         None => Ok(verifier),
     }
+}
+
+/// A live order is not to be paid with a test card.
+fn guards() -> Result<Guards, ConfigError> {
+    Ok(match variable(MODE)?.as_deref() {
+        Some("live") => Guards::new().mode(Mode::Live),
+        Some("test") => Guards::new().mode(Mode::Test),
+        Some(_) => return Err(ConfigError::Mode),
+        None => Guards::new(),
+    })
 }
 
 /// Set to nothing counts as not set.

@@ -76,6 +76,9 @@
 //! dispute would never reach the order. A session without a mode, as in older payloads, is taken for
 //! one of `payment`.
 //!
+//! **Events older than 90 days**, by `created`: they are kept in `stripe_inbox` and do nothing, because
+//! nobody remembers any more whether they were processed.
+//!
 //! Nor: a refund that fails after all (`refund.failed`), a dispute that is won
 //! (`charge.dispute.closed`), a transfer that never arrives
 //! (`checkout.session.async_payment_failed`). The shop's staff puts those right by hand.
@@ -100,6 +103,7 @@
 //! |---|---|---|
 //! | `STRIPE_WEBHOOK_SECRET` | none: it does not start | the endpoint's signing secret, `whsec_…` |
 //! | `STRIPE_WEBHOOK_SECRET_OLD` | not set | the secret before, while a rolled one is still in use |
+//! | `STRIPE_MODE` | not set: both | `live` or `test`: events of the other mode are kept in `stripe_inbox` and pay nothing |
 //! | `DATABASE_URL` | `sqlite://orders.sqlite` | `postgres://…`, or the path of a SQLite file; one in memory is refused |
 //! | `BIND_ADDRESS` | `127.0.0.1:3000` | where to listen |
 //! | `RUST_LOG` | `info`, of sqlx `warn`; in the demo `off` | what to log, such as `warn,axum_stripe_webhook=debug` |

@@ -8,7 +8,7 @@ use std::{
     process::ExitCode,
 };
 
-use axum_stripe_webhook::Verifier;
+use axum_stripe_webhook::ProcessOnceLayer;
 use order_fulfillment::{
     config::{Config, Database},
     database::{open_postgres, open_sqlite},
@@ -60,19 +60,25 @@ async fn run() -> Result<ExitCode, Failed> {
             config.address
         )
     })?;
-    let verifier = config.verifier;
+    let (verifier, guards) = (config.verifier, config.guards);
     match config.database {
         Database::Postgres(options) => {
-            serve(open_postgres(options).await?, listener, verifier).await
+            let pool = open_postgres(options).await?;
+            let once = server::once(pool.clone(), verifier).guards(guards);
+            serve(pool, listener, once).await
         }
-        Database::Sqlite(options) => serve(open_sqlite(options).await?, listener, verifier).await,
+        Database::Sqlite(options) => {
+            let pool = open_sqlite(options).await?;
+            let once = server::once(pool.clone(), verifier).guards(guards);
+            serve(pool, listener, once).await
+        }
     }
 }
 
 async fn serve<DB: Shop>(
     pool: Pool<DB>,
     listener: TcpListener,
-    verifier: Verifier,
+    once: ProcessOnceLayer<DB>,
 ) -> Result<ExitCode, Failed> {
     info!(address = %listener.local_addr()?, "serving");
     let told_twice = async {
@@ -80,7 +86,7 @@ async fn serve<DB: Shop>(
         server::stop_signal().await;
     };
     tokio::select! {
-        () = server::serve(listener, pool, verifier, server::stop_signal()) => {
+        () = server::serve(listener, pool, once, server::stop_signal()) => {
             Ok(ExitCode::SUCCESS)
         }
         () = told_twice => Err("told to end a second time: what was in progress was cut off".into()),

@@ -93,10 +93,9 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
 pub async fn serve<DB: Shop>(
     listener: TcpListener,
     pool: Pool<DB>,
-    verifier: Verifier,
+    once: ProcessOnceLayer<DB>,
     stop: impl Future<Output = ()>,
 ) {
-    let once = once(pool.clone(), verifier);
     let app = app(pool.clone(), once.clone());
     let mut connections = take_connections(listener, app, Limits::default(), stop).await;
     info!("shutting down");

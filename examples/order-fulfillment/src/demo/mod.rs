@@ -109,7 +109,8 @@ async fn play<DB: Shop<Connection: Breakable>>(pool: Pool<DB>) -> Result<Report,
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let sender = Sender::new(format!("http://{}", listener.local_addr()?), secret);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(server::serve(listener, pool.clone(), verifier, async {
+    let once = server::once(pool.clone(), verifier);
+    let server = tokio::spawn(server::serve(listener, pool.clone(), once, async {
         drop(stopped.await);
     }));
     let mut stage = Stage::new(pool, sender);

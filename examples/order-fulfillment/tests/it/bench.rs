@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     http::{Request, header::CONTENT_TYPE},
 };
-use axum_stripe_webhook::{SigningSecret, Verifier, testing::sign_test_payload};
+use axum_stripe_webhook::{Guards, SigningSecret, Verifier, testing::sign_test_payload};
 use http_body_util::BodyExt;
 use order_fulfillment::{
     database::{open_postgres, open_sqlite},
@@ -122,15 +122,25 @@ pub(crate) async fn on_postgres() -> Bench<Postgres> {
     )
 }
 
+fn app<DB: Shop>(pool: &Pool<DB>, guards: Guards) -> Router {
+    let verifier = Verifier::new(SigningSecret::new(SECRET).unwrap());
+    let once = server::once(pool.clone(), verifier).guards(guards);
+    server::app(pool.clone(), once)
+}
+
 impl<DB: Shop<Connection: Rows>> Bench<DB> {
     fn new(pool: Pool<DB>, home: Home) -> Self {
-        let verifier = Verifier::new(SigningSecret::new(SECRET).unwrap());
-        let once = server::once(pool.clone(), verifier);
         Self {
-            app: server::app(pool.clone(), once),
+            app: app(&pool, Guards::new()),
             pool,
             _home: home,
         }
+    }
+
+    /// The same shop, whose endpoint processes these events alone.
+    pub(crate) fn guarded(self, guards: Guards) -> Self {
+        let app = app(&self.pool, guards);
+        Self { app, ..self }
     }
 
     /// An order over 42.00 EUR, and its customer's session.

@@ -13,6 +13,7 @@ mod flood;
 mod forgeries;
 mod killed;
 mod limits;
+mod modes;
 mod out_of_order;
 mod payments;
 mod program;

@@ -135,6 +135,7 @@ fn a_setting_that_is_not_understood_is_named() {
         ("DATABASE_URL", "sqlite::memory:"),
         ("DATABASE_URL", "sqlite://marker?mode=memory"),
         ("BIND_ADDRESS", "everywhere-marker"),
+        ("STRIPE_MODE", "marker"),
         ("RUST_LOG", "a=b=marker"),
     ] {
         let variables = [("STRIPE_WEBHOOK_SECRET", "whsec_a"), (variable, value)];

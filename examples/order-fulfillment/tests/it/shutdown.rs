@@ -58,7 +58,8 @@ impl Running {
         let pool = pool.clone();
         let server = tokio::spawn(async move {
             let stop = async { drop(stopped.await) };
-            server::serve(listener, pool, verifier, stop).await;
+            let once = server::once(pool.clone(), verifier);
+            server::serve(listener, pool, once, stop).await;
         });
         Self {
             address,
