@@ -25,7 +25,7 @@ pub(crate) fn rejected(rejection: &StripeEventRejection) {
     );
 }
 
-/// A guard has stopped an event that cannot be kept.
+/// A guard has stopped an event that is not kept.
 pub(crate) fn stopped(event: &Event, reason: StopReason) {
     let (event_id, event_type) = (event.id(), event.event_type());
     let reason = reason.code();
@@ -81,13 +81,19 @@ mod database {
 
     /// The handler has answered, and its transaction was ended accordingly.
     pub(crate) fn handled(response: Response) -> Response {
+        passed_on(response, "processed", "handler_failed")
+    }
+
+    /// The step before the transaction has answered, instead of preparing the handler.
+    pub(crate) fn not_prepared(response: Response) -> Response {
+        passed_on(response, "prepare_ignored", "prepare_failed")
+    }
+
+    fn passed_on(response: Response, done: &'static str, failed: &'static str) -> Response {
         let status = response.status().as_u16();
         match response.status().is_success() {
-            true => debug!(outcome = "processed", status, "stripe delivery answered"),
-            false => warn!(
-                outcome = "handler_failed",
-                status, "stripe delivery answered"
-            ),
+            true => debug!(outcome = done, status, "stripe delivery answered"),
+            false => warn!(outcome = failed, status, "stripe delivery answered"),
         }
         response
     }
@@ -118,17 +124,6 @@ mod database {
         let (outcome, status) = (answer.code(), answer.status().as_u16());
         warn!(outcome, status, reason, "stripe delivery answered");
         answer.into_response()
-    }
-
-    /// The step before the transaction has answered, instead of preparing the handler.
-    pub(crate) fn not_prepared(response: Response) -> Response {
-        let status = response.status().as_u16();
-        let outcome = "not_prepared";
-        match response.status().is_success() {
-            true => debug!(outcome, status, "stripe delivery answered"),
-            false => warn!(outcome, status, "stripe delivery answered"),
-        }
-        response
     }
 
     /// A transaction was not rolled back by a statement, and is rolled back by closing.

@@ -16,7 +16,7 @@ pub const ID_BYTES_MAX: usize = 255;
 /// Last second of the year 9999, the end of what SQL's timestamps and RFC 3339 both can say.
 const CREATED_MAX: u64 = 253_402_300_799;
 
-/// The two forms in which Stripe sends events.
+/// The two kinds of event that Stripe sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventKind {

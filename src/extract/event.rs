@@ -7,17 +7,11 @@ use axum_core::{
 use bytes::Bytes;
 use http::{HeaderMap, request::Parts};
 
-use super::{
-    body,
-    provide::ProvideVerifier,
-    rejection::{SecretScope, StripeEventRejection},
-};
+use super::{body, provide::ProvideVerifier, rejection::StripeEventRejection};
 use crate::{
     clock,
     event::Event,
-    guard::{Guards, Stopped},
     signature::{HEADER_NAME, HeaderFault, VerifiedPayload, Verifier, VerifyError},
-    telemetry,
 };
 
 /// An event that Stripe has signed: the proof that G1 asks for.
@@ -107,17 +101,17 @@ impl VerifiedStripeEvent {
     /// # Errors
     ///
     /// [`StripeEventRejection::NotAnEvent`] when the payload is no event, and
-    /// [`StripeEventRejection::NotForSecret`] when it is one that the secret which signed it is not
-    /// bound to.
+    /// [`StripeEventRejection::SecretMode`] or [`StripeEventRejection::SecretKind`] when it is one
+    /// that the secret which signed it is not bound to.
     pub fn parse(payload: VerifiedPayload) -> Result<Self, StripeEventRejection> {
         let event =
             Event::parse(payload.bytes().clone()).map_err(StripeEventRejection::NotAnEvent)?;
         let scope = payload.scope();
         if scope.mode.is_some_and(|mode| !mode.is_of(event.livemode())) {
-            return Err(StripeEventRejection::NotForSecret(SecretScope::Mode));
+            return Err(StripeEventRejection::SecretMode);
         }
         if scope.kind.is_some_and(|kind| kind != event.kind()) {
-            return Err(StripeEventRejection::NotForSecret(SecretScope::Kind));
+            return Err(StripeEventRejection::SecretKind);
         }
         Ok(Self(Arc::new(Verified { event, payload })))
     }
@@ -185,21 +179,12 @@ where
             return Ok(event.clone());
         }
         let (parts, event) = Self::receive(request, state).await?;
-        let guards = state.provide_guards(&parts);
-        guards.map_or(Ok(()), |guards| guard(&guards, &event))?;
+        if let Some(guards) = state.provide_guards(&parts) {
+            let stopped = |reason| StripeEventRejection::of_stopped(&event, reason, &guards);
+            guards.check(&event, clock::now()).map_err(stopped)?;
+        }
         Ok(event)
     }
-}
-
-/// Without a database there is nowhere to keep what a guard stops.
-fn guard(guards: &Guards, event: &Event) -> Result<(), StripeEventRejection> {
-    guards.check(event, clock::now()).map_err(|reason| {
-        telemetry::stopped(event, reason);
-        match guards.when_stopped() {
-            Stopped::Ignore => StripeEventRejection::Ignored(reason),
-            Stopped::Quarantine | Stopped::Reject => StripeEventRejection::Stopped(reason),
-        }
-    })
 }
 
 impl Deref for VerifiedStripeEvent {

@@ -8,7 +8,7 @@ mod rejection;
 pub use body::BODY_BYTES_MAX;
 pub use event::VerifiedStripeEvent;
 pub use provide::ProvideVerifier;
-pub use rejection::{SecretScope, StripeEventRejection};
+pub use rejection::StripeEventRejection;
 
 #[cfg(feature = "_database")]
 pub(crate) use event::VerifiedUpstream;

@@ -1,11 +1,9 @@
-use std::fmt;
-
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 
 use crate::{
-    event::{EventError, ObjectError},
-    guard::StopReason,
+    event::{Event, EventError, ObjectError},
+    guard::{Guards, StopReason, WhenStopped},
     signature::VerifyError,
     telemetry,
 };
@@ -20,12 +18,14 @@ use crate::{
 /// | `BodyUnreadable` | 400 |
 /// | `NotVerified` | 400 |
 /// | `NotAnEvent` | 400 |
-/// | `NotForSecret` | 400 |
+/// | `SecretMode` | 400 |
+/// | `SecretKind` | 400 |
 /// | `Stopped` | 400 |
 /// | `Ignored` | 200 |
 ///
 /// The answer's body is one fixed line and tells the sender nothing of the reason; the reason goes
-/// to the log, at `debug`, because a sender can cause it at will.
+/// to the log, at `debug`, because a sender can cause it at will, but for what a guard has stopped,
+/// which is a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StripeEventRejection {
@@ -47,10 +47,13 @@ pub enum StripeEventRejection {
     /// Stripe signed it, but it is not an event.
     #[error("the verified body is not an event")]
     NotAnEvent(#[source] EventError),
-    /// Stripe signed it, with a secret that is bound to other events. The sender is told the same as
+    /// Stripe signed it, with a secret that is bound to the other mode. The sender is told the same as
     /// of a signature that was not accepted.
-    #[error("the secret that signed the event is bound to another {0}")]
-    NotForSecret(SecretScope),
+    #[error("the secret that signed the event is bound to another mode")]
+    SecretMode,
+    /// Likewise, with a secret that is bound to the other kind of event.
+    #[error("the secret that signed the event is bound to another kind of event")]
+    SecretKind,
     /// A guard has stopped it.
     #[error("the event was stopped")]
     Stopped(#[source] StopReason),
@@ -59,26 +62,16 @@ pub enum StripeEventRejection {
     Ignored(#[source] StopReason),
 }
 
-/// What a secret is bound to and an event that it signed is not.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SecretScope {
-    /// See [`SigningSecret::for_mode`](crate::SigningSecret::for_mode).
-    Mode,
-    /// See [`SigningSecret::for_kind`](crate::SigningSecret::for_kind).
-    Kind,
-}
-
-impl fmt::Display for SecretScope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Mode => "mode",
-            Self::Kind => "kind of event",
-        })
-    }
-}
-
 impl StripeEventRejection {
+    /// What a guard has stopped and nobody keeps.
+    pub(crate) fn of_stopped(event: &Event, reason: StopReason, guards: &Guards) -> Self {
+        telemetry::stopped(event, reason);
+        match guards.when_stopped {
+            WhenStopped::Ignore => Self::Ignored(reason),
+            WhenStopped::Quarantine | WhenStopped::Reject => Self::Stopped(reason),
+        }
+    }
+
     /// The status of the answer; the reason for each stands beside it.
     #[must_use]
     pub fn status(&self) -> StatusCode {
@@ -89,7 +82,8 @@ impl StripeEventRejection {
             Self::BodyUnreadable => StatusCode::BAD_REQUEST, // the sender is gone anyway
             Self::NotVerified(_) => StatusCode::BAD_REQUEST, // not from Stripe, as far as one can tell
             Self::NotAnEvent(_) => StatusCode::BAD_REQUEST,  // a retry fails for the same reason
-            Self::NotForSecret(_) => StatusCode::BAD_REQUEST, // as good as a forgery
+            Self::SecretMode => StatusCode::BAD_REQUEST,     // as good as a forgery
+            Self::SecretKind => StatusCode::BAD_REQUEST,     // likewise
             Self::Stopped(_) => StatusCode::BAD_REQUEST,     // the service does not want to lose it
             Self::Ignored(_) => StatusCode::OK,              // the service wants no retry
         }
@@ -106,8 +100,8 @@ impl StripeEventRejection {
             Self::BodyUnreadable => "body_unreadable",
             Self::NotVerified(error) => error.code(),
             Self::NotAnEvent(error) => error.code(),
-            Self::NotForSecret(SecretScope::Mode) => "secret_mode",
-            Self::NotForSecret(SecretScope::Kind) => "secret_kind",
+            Self::SecretMode => "secret_mode",
+            Self::SecretKind => "secret_kind",
             Self::Stopped(reason) | Self::Ignored(reason) => reason.code(),
         }
     }
@@ -118,7 +112,7 @@ impl StripeEventRejection {
             Self::BodyTooLarge => "body too large\n",
             Self::BodyTooSlow => "body too slow\n",
             Self::BodyUnreadable => "body unreadable\n",
-            Self::NotVerified(_) | Self::NotForSecret(_) => "not verified\n",
+            Self::NotVerified(_) | Self::SecretMode | Self::SecretKind => "not verified\n",
             Self::NotAnEvent(_) => "not an event\n",
             Self::Stopped(_) => "not accepted\n",
             Self::Ignored(_) => "ignored\n",
@@ -153,7 +147,8 @@ mod tests {
             StripeEventRejection::BodyUnreadable,
             StripeEventRejection::NotVerified(VerifyError::MissingHeader),
             StripeEventRejection::NotAnEvent(EventError::NotUtf8),
-            StripeEventRejection::NotForSecret(SecretScope::Mode),
+            StripeEventRejection::SecretMode,
+            StripeEventRejection::SecretKind,
             StripeEventRejection::Stopped(StopReason::Mode),
             StripeEventRejection::Ignored(StopReason::Mode),
         ];

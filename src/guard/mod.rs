@@ -13,7 +13,7 @@
 //! | [`only_api_train`](Guards::only_api_train) | events of another API version train | `guard_api_train` |
 //!
 //! They are checked in this order. Unless set, only the age is. What is stopped is not run; what
-//! becomes of it says [`Guards::stopped`].
+//! becomes of it says [`Guards::when_stopped`].
 //!
 //! [`ProcessOnceLayer::guards`](crate::ProcessOnceLayer::guards) takes them, or
 //! [`ProvideVerifier::provide_guards`](crate::ProvideVerifier::provide_guards) gives them for a
@@ -22,7 +22,7 @@
 //! ```
 //! use std::time::{Duration, SystemTime};
 //!
-//! use axum_stripe_webhook::{Event, Guards, Mode, guard::StopReason};
+//! use axum_stripe_webhook::{Event, Guards, Mode, StopReason};
 //!
 //! let guards = Guards::new()
 //!     .mode(Mode::Live)
@@ -66,7 +66,7 @@ pub struct Guards {
     event_age_max: Option<Duration>,
     api_train: Option<ApiTrain>,
     other_api_trains: Arc<AtomicU64>,
-    stopped: Stopped,
+    pub(crate) when_stopped: WhenStopped,
 }
 
 type AcceptAccount = dyn Fn(Option<&str>) -> bool + Send + Sync;
@@ -80,7 +80,7 @@ struct ApiTrain {
 /// What becomes of an event that a guard has stopped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Stopped {
+pub enum WhenStopped {
     /// It is kept in `stripe_inbox` as `quarantined` and answered with 200. The extractor alone has
     /// no database to keep it in, and rejects it instead.
     #[default]
@@ -131,7 +131,7 @@ impl Guards {
             event_age_max: Some(EVENT_AGE_MAX_DEFAULT),
             api_train: None,
             other_api_trains: Arc::default(),
-            stopped: Stopped::default(),
+            when_stopped: WhenStopped::default(),
         }
     }
 
@@ -155,7 +155,7 @@ impl Guards {
     /// Expects events that were made no longer ago than this; see [`EVENT_AGE_MAX_DEFAULT`]. No more
     /// than what the ledger remembers: an older event, resent, would be processed again.
     ///
-    /// Events that have no time, and the two kinds that are [not
+    /// Events that have no time, and those that are [not
     /// deduplicated](crate::once#not-deduplicated), have no age.
     pub fn event_age_max(mut self, age: Duration) -> Self {
         self.event_age_max = Some(age);
@@ -185,13 +185,14 @@ impl Guards {
         self
     }
 
-    /// Says what becomes of events that a guard has stopped; [`Stopped::Quarantine`] unless set.
-    pub fn stopped(mut self, stopped: Stopped) -> Self {
-        self.stopped = stopped;
+    /// Says what becomes of events that a guard has stopped; [`WhenStopped::Quarantine`] unless set.
+    pub fn when_stopped(mut self, when_stopped: WhenStopped) -> Self {
+        self.when_stopped = when_stopped;
         self
     }
 
-    /// Checks an event, as the layer and the extractor do.
+    /// Checks an event, as the layer and the extractor do. Of another API version train it warns, and
+    /// counts it.
     ///
     /// # Errors
     ///
@@ -237,10 +238,6 @@ impl Guards {
             _ => false,
         }
     }
-
-    pub(crate) fn when_stopped(&self) -> Stopped {
-        self.stopped
-    }
 }
 
 impl ApiTrain {
@@ -274,7 +271,7 @@ impl fmt::Debug for Guards {
             .field("accounts", &self.accounts.as_ref().map(|_| ".."))
             .field("event_age_max", &self.event_age_max)
             .field("api_train", &self.api_train)
-            .field("stopped", &self.stopped)
+            .field("when_stopped", &self.when_stopped)
             .finish_non_exhaustive()
     }
 }

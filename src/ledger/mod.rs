@@ -35,6 +35,23 @@ pub trait Ledger: Backend {}
 
 impl<DB: Backend> Ledger for DB {}
 
+const IS_PROCESSED: &str = "select exists (
+    select 1 from processed_stripe_events where event_id = $1 and endpoint = $2)";
+
+/// Binds what a statement writes of an entry, as `$1` to `$6`.
+macro_rules! bind_entry {
+    ($query:expr, $entry:expr, $created:expr) => {
+        $query
+            .bind($entry.event_id)
+            .bind($entry.endpoint)
+            .bind($entry.event_type)
+            .bind($entry.account)
+            .bind($entry.livemode)
+            .bind($created)
+    };
+}
+use bind_entry;
+
 /// Creates the crate's tables, or brings them up to date.
 ///
 /// The versions are kept in `_stripe_webhook_migrations`, a table of the crate's own, so they do not
@@ -92,7 +109,6 @@ pub trait Backend: Database {
     /// Keeps an event in the inbox, as quarantined. One that is in the inbox already stays as it is.
     fn quarantine(
         connection: &mut Self::Connection,
-        entry: &Entry<'_>,
         inbox: &InboxEntry<'_>,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
@@ -144,9 +160,9 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// What the row of an event in `stripe_inbox` has beside that of the ledger.
-#[derive(Clone)]
+/// The row of an event in `stripe_inbox`.
 pub struct InboxEntry<'a> {
+    pub(crate) entry: Entry<'a>,
     pub(crate) object_id: Option<String>,
     /// The bytes exactly as signed.
     pub(crate) payload: &'a [u8],
@@ -155,8 +171,9 @@ pub struct InboxEntry<'a> {
 }
 
 impl<'a> InboxEntry<'a> {
-    pub(crate) fn new(event: &'a Event, reason: &'static str) -> Self {
+    pub(crate) fn new(event: &'a Event, endpoint: &'a str, reason: &'static str) -> Self {
         Self {
+            entry: Entry::new(event, endpoint),
             object_id: event.object_id(),
             payload: event.bytes(),
             reason,
@@ -167,6 +184,7 @@ impl<'a> InboxEntry<'a> {
 impl fmt::Debug for InboxEntry<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InboxEntry")
+            .field("entry", &self.entry)
             .field("object_id", &self.object_id)
             .field("payload_bytes", &self.payload.len())
             .field("reason", &self.reason)

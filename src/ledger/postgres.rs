@@ -5,7 +5,7 @@ use sqlx::{
     query_as, query_scalar,
 };
 
-use super::{Backend, Entry, InboxEntry, LedgerError, Limits, run};
+use super::{Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run};
 
 const MIGRATIONS: &[(&str, &str)] = &[(
     "ledger inbox effects",
@@ -20,7 +20,7 @@ const SERVER_TIME_MARGIN: Duration = Duration::from_secs(5);
 
 /// `lock_not_available`: the claim waited for its limit.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// `undefined_table`: of the claim's statement, which names one table.
+/// `undefined_table`: our statements name our tables alone.
 const UNDEFINED_TABLE: &str = "42P01";
 /// `in_failed_sql_transaction`: an earlier statement of the transaction failed.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
@@ -87,24 +87,19 @@ impl Backend for Postgres {
         entry: &Entry<'_>,
         limits: &Limits,
     ) -> Result<Option<i64>, LedgerError> {
-        let claimed: Option<Settled> = query_as(concat!(
+        let insert = query_as(concat!(
             "insert into processed_stripe_events
                 (event_id, endpoint, event_type, account, livemode, created_at)
              values ($1, $2, $3, $4, $5, to_timestamp($6))
              on conflict (event_id, endpoint) do nothing
              returning ",
             settled!("$7")
-        ))
-        .bind(entry.event_id)
-        .bind(entry.endpoint)
-        .bind(entry.event_type)
-        .bind(entry.account)
-        .bind(entry.livemode)
-        .bind(entry.created_unix)
-        .bind(server_ms(limits))
-        .fetch_optional(connection)
-        .await
-        .map_err(of_claim)?;
+        ));
+        let claimed: Option<Settled> = bind_entry!(insert, entry, entry.created_unix)
+            .bind(server_ms(limits))
+            .fetch_optional(connection)
+            .await
+            .map_err(of_statement)?;
         Ok(claimed.map(|(transaction_id, ..)| transaction_id))
     }
 
@@ -135,39 +130,33 @@ impl Backend for Postgres {
         connection: &mut PgConnection,
         entry: &Entry<'_>,
     ) -> Result<bool, LedgerError> {
-        let statement = "select exists (
-            select from processed_stripe_events where event_id = $1 and endpoint = $2)";
-        query_scalar(statement)
+        query_scalar(IS_PROCESSED)
             .bind(entry.event_id)
             .bind(entry.endpoint)
             .fetch_one(connection)
             .await
-            .map_err(of_claim)
+            .map_err(of_statement)
     }
 
     async fn quarantine(
         connection: &mut PgConnection,
-        entry: &Entry<'_>,
         inbox: &InboxEntry<'_>,
     ) -> Result<(), LedgerError> {
-        query(
+        let insert = query(
             "insert into stripe_inbox
                 (event_id, endpoint, event_type, account, livemode, created_at,
                  object_id, payload, state, due_at, last_error)
              values ($1, $2, $3, $4, $5, to_timestamp($6), $7, $8, 'quarantined', null, $9)
              on conflict (event_id, endpoint) do nothing",
-        )
-        .bind(entry.event_id)
-        .bind(entry.endpoint)
-        .bind(entry.event_type)
-        .bind(entry.account)
-        .bind(entry.livemode)
-        .bind(entry.created_unix)
-        .bind(inbox.object_id.as_deref())
-        .bind(inbox.payload)
-        .bind(inbox.reason)
-        .execute(connection)
-        .await?;
+        );
+        let entry = &inbox.entry;
+        bind_entry!(insert, entry, entry.created_unix)
+            .bind(inbox.object_id.as_deref())
+            .bind(inbox.payload)
+            .bind(inbox.reason)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
         Ok(())
     }
 
@@ -199,7 +188,7 @@ fn milliseconds(duration: Duration) -> i32 {
         .max(1)
 }
 
-fn of_claim(error: sqlx::Error) -> LedgerError {
+fn of_statement(error: sqlx::Error) -> LedgerError {
     match sqlstate(&error).as_deref() {
         Some(LOCK_NOT_AVAILABLE) => LedgerError::InFlight,
         Some(UNDEFINED_TABLE) => LedgerError::NotMigrated,

@@ -8,7 +8,7 @@ use sqlx::{
     query_scalar,
 };
 
-use super::{Backend, Entry, InboxEntry, LedgerError, Limits, run};
+use super::{Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run};
 
 const MIGRATIONS: &[(&str, &str)] = &[(
     "ledger inbox effects",
@@ -51,21 +51,16 @@ impl Backend for Sqlite {
         entry: &Entry<'_>,
         limits: &Limits,
     ) -> Result<Option<Arc<Watch>>, LedgerError> {
-        let inserted = query(
+        let insert = query(
             "insert into processed_stripe_events
                 (event_id, endpoint, event_type, account, livemode, created_at)
              values ($1, $2, $3, $4, $5, $6)
              on conflict (event_id, endpoint) do nothing",
-        )
-        .bind(entry.event_id)
-        .bind(entry.endpoint)
-        .bind(entry.event_type)
-        .bind(entry.account)
-        .bind(entry.livemode)
-        .bind(entry.created_unix_ms())
-        .execute(&mut *connection)
-        .await
-        .map_err(of_claim)?;
+        );
+        let inserted = bind_entry!(insert, entry, entry.created_unix_ms())
+            .execute(&mut *connection)
+            .await
+            .map_err(of_statement)?;
         match inserted.rows_affected() {
             0 => Ok(None),
             _ => Self::seal(connection, limits).await.map(Some),
@@ -104,39 +99,33 @@ impl Backend for Sqlite {
         connection: &mut SqliteConnection,
         entry: &Entry<'_>,
     ) -> Result<bool, LedgerError> {
-        let statement = "select exists (
-            select 1 from processed_stripe_events where event_id = $1 and endpoint = $2)";
-        query_scalar(statement)
+        query_scalar(IS_PROCESSED)
             .bind(entry.event_id)
             .bind(entry.endpoint)
             .fetch_one(connection)
             .await
-            .map_err(of_claim)
+            .map_err(of_statement)
     }
 
     async fn quarantine(
         connection: &mut SqliteConnection,
-        entry: &Entry<'_>,
         inbox: &InboxEntry<'_>,
     ) -> Result<(), LedgerError> {
-        query(
+        let insert = query(
             "insert into stripe_inbox
                 (event_id, endpoint, event_type, account, livemode, created_at,
                  object_id, payload, state, due_at, last_error)
              values ($1, $2, $3, $4, $5, $6, $7, $8, 'quarantined', null, $9)
              on conflict (event_id, endpoint) do nothing",
-        )
-        .bind(entry.event_id)
-        .bind(entry.endpoint)
-        .bind(entry.event_type)
-        .bind(entry.account)
-        .bind(entry.livemode)
-        .bind(entry.created_unix_ms())
-        .bind(inbox.object_id.as_deref())
-        .bind(inbox.payload)
-        .bind(inbox.reason)
-        .execute(connection)
-        .await?;
+        );
+        let entry = &inbox.entry;
+        bind_entry!(insert, entry, entry.created_unix_ms())
+            .bind(inbox.object_id.as_deref())
+            .bind(inbox.payload)
+            .bind(inbox.reason)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
         Ok(())
     }
 
@@ -178,8 +167,8 @@ impl Entry<'_> {
     }
 }
 
-/// SQLite has no code of its own for a missing table; the claim's statement names one.
-fn of_claim(error: sqlx::Error) -> LedgerError {
+/// SQLite has no code of its own for a missing table; our statements name ours alone.
+fn of_statement(error: sqlx::Error) -> LedgerError {
     match error.as_database_error() {
         Some(fault) if fault.message().starts_with("no such table") => LedgerError::NotMigrated,
         _ => LedgerError::Unavailable(error),

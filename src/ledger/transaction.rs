@@ -72,12 +72,8 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     }
 
     /// Keeps an event that was claimed, or that needs no claim, in the inbox.
-    pub(crate) async fn quarantine(
-        &mut self,
-        entry: &Entry<'_>,
-        inbox: &InboxEntry<'_>,
-    ) -> Result<(), LedgerError> {
-        let kept = DB::quarantine(&mut self.connection, entry, inbox);
+    pub(crate) async fn quarantine(&mut self, inbox: &InboxEntry<'_>) -> Result<(), LedgerError> {
+        let kept = DB::quarantine(&mut self.connection, inbox);
         within(STATEMENT_TIME_MAX, kept).await
     }
 
@@ -150,7 +146,7 @@ pub(crate) async fn is_processed<DB: Ledger>(
     let (_place, mut connection) = acquire(pool, places, limits).await?;
     let looked = within(STATEMENT_TIME_MAX, DB::is_processed(&mut connection, entry));
     let looked = looked.await;
-    if matches!(looked, Err(LedgerError::TimedOut)) {
+    if looked.is_err() {
         connection.close_on_drop();
     }
     looked

@@ -1,4 +1,6 @@
-use std::{convert::Infallible, panic::AssertUnwindSafe, sync::Arc};
+use std::{
+    convert::Infallible, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration,
+};
 
 use axum_core::{
     body::Body,
@@ -29,7 +31,7 @@ pub(super) struct Delivery<DB: Ledger> {
     pub(super) endpoint: Arc<str>,
     /// `None` if the event is not deduplicated. It leaves when nothing of the delivery runs any
     /// more, and so does the admission.
-    pub(super) in_flight: Option<InFlightEvent>,
+    pub(super) _in_flight: Option<InFlightEvent>,
     pub(super) _admission: OwnedSemaphorePermit,
 }
 
@@ -61,12 +63,9 @@ impl<DB: Ledger> Delivery<DB> {
 
     async fn keep(&self, reason: StopReason) -> Result<(), Stop> {
         let mut transaction = self.begin().await?;
-        let entry = Entry::new(&self.event, &self.endpoint);
-        transaction
-            .quarantine(&entry, &InboxEntry::new(&self.event, reason.code()))
-            .await?;
-        transaction.commit().await?;
-        Ok(())
+        let kept = InboxEntry::new(&self.event, &self.endpoint, reason.code());
+        transaction.quarantine(&kept).await?;
+        Ok(transaction.commit().await?)
     }
 
     async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Stop>
@@ -94,20 +93,18 @@ impl<DB: Ledger> Delivery<DB> {
         let Some(step) = &layer.prepare else {
             return Ok(Extensions::new());
         };
-        if self.in_flight.is_some() {
-            let entry = Entry::new(&self.event, &self.endpoint);
+        if self.event.is_deduplicated() {
             let places = Arc::clone(&layer.places);
-            if is_processed(&layer.pool, places, layer.limits, &entry).await? {
+            if is_processed(&layer.pool, places, layer.limits, &self.entry()).await? {
                 return Err(Stop::Answer(Answer::Duplicate));
             }
         }
+        // Called within the future: a panic before its first await is caught too.
         let prepared = async { step(self.event.clone()).await };
-        let guarded = AssertUnwindSafe(prepared).catch_unwind();
-        match timeout(layer.prepare_time_max, guarded).await {
-            Ok(Ok(prepared)) => prepared.map_err(Stop::NotPrepared),
-            Ok(Err(_panic)) => Err(Stop::Answer(Answer::PreparePanicked)),
-            Err(_elapsed) => Err(Stop::Answer(Answer::PrepareTimedOut)),
-        }
+        let answers = [Answer::PreparePanicked, Answer::PrepareTimedOut];
+        contained(layer.prepare_time_max, prepared, answers)
+            .await?
+            .map_err(Stop::NotPrepared)
     }
 
     /// Opens a transaction that holds the event's claim.
@@ -123,14 +120,14 @@ impl<DB: Ledger> Delivery<DB> {
     }
 
     async fn claim(&self, transaction: &mut LedgerTransaction<DB>) -> Result<bool, LedgerError> {
-        match self.in_flight {
-            Some(_) => {
-                transaction
-                    .claim(&Entry::new(&self.event, &self.endpoint))
-                    .await
-            }
-            None => transaction.skip_claim().await.map(|()| true),
+        match self.event.is_deduplicated() {
+            true => transaction.claim(&self.entry()).await,
+            false => transaction.skip_claim().await.map(|()| true),
         }
+    }
+
+    fn entry(&self) -> Entry<'_> {
+        Entry::new(&self.event, &self.endpoint)
     }
 
     /// The request as the handler sees it: what was prepared for it, the event and its transaction
@@ -149,13 +146,24 @@ impl<DB: Ledger> Delivery<DB> {
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
         let answer = async move { handler.call(request).await.map(S::Response::into_response) };
-        let guarded = AssertUnwindSafe(answer).catch_unwind();
-        match timeout(self.layer.limits.handler_time_max, guarded).await {
-            Ok(Ok(Ok(response))) => Ok(response),
-            Ok(Ok(Err(never))) => match never.into() {},
-            Ok(Err(_panic)) => Err(Stop::Answer(Answer::HandlerPanicked)),
-            Err(_elapsed) => Err(Stop::Answer(Answer::HandlerTimedOut)),
+        let answers = [Answer::HandlerPanicked, Answer::HandlerTimedOut];
+        match contained(self.layer.limits.handler_time_max, answer, answers).await? {
+            Ok(response) => Ok(response),
+            Err(never) => match never.into() {},
         }
+    }
+}
+
+/// Runs the service's own code within its time limit; a panic in it is caught.
+async fn contained<T>(
+    time_max: Duration,
+    code: impl Future<Output = T>,
+    [panicked, timed_out]: [Answer; 2],
+) -> Result<T, Stop> {
+    match timeout(time_max, AssertUnwindSafe(code).catch_unwind()).await {
+        Ok(Ok(output)) => Ok(output),
+        Ok(Err(_panic)) => Err(Stop::Answer(panicked)),
+        Err(_elapsed) => Err(Stop::Answer(timed_out)),
     }
 }
 

@@ -49,8 +49,8 @@ pub const DELIVERIES_MAX_DEFAULT: usize = 256;
 ///
 /// Make **one** layer for a pool. It leaves one connection of the pool free, and two layers would
 /// not know of each other. For a further endpoint of the same service clone it and change the
-/// clone's [`endpoint`](Self::endpoint) and [`verifier`](Self::verifier); set everything else before
-/// cloning. Clones share their limits and what is in flight; keep one to [`drain`](Self::drain) at
+/// clone's [`endpoint`](Self::endpoint), [`verifier`](Self::verifier) and [`guards`](Self::guards);
+/// set everything else before cloning. Clones share their limits and what is in flight; keep one to [`drain`](Self::drain) at
 /// shutdown.
 ///
 /// ```no_run
@@ -176,6 +176,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     ///
     /// A client that disconnects does not cancel it. [`prepare_time_max`](Self::prepare_time_max)
     /// does, at an await; the answer is 503.
+    ///
+    /// # Examples
     ///
     /// ```
     /// # use axum::{Extension, http::StatusCode};

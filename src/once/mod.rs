@@ -7,8 +7,8 @@
 //!
 //! 1. The body is read within its limits, verified, and its envelope parsed. A client that goes
 //!    away until here has cost nothing.
-//! 2. The [guards](crate::guard) are asked. What they stop is not run: it goes through the next two
-//!    steps, is claimed as in step 7, kept in `stripe_inbox` as `quarantined` in the same transaction,
+//! 2. The [guards](crate::guard) are asked. What they stop is not run: it goes through steps 3 to 7
+//!    without being prepared, is kept in `stripe_inbox` as `quarantined` in the claim's transaction,
 //!    and answered with 200; or it is rejected or ignored, if the service says so.
 //! 3. The same event already in flight in this process: 409, without touching the database.
 //! 4. More deliveries in progress than the cap: 503, at once.
@@ -60,10 +60,12 @@
 //! # Logs
 //!
 //! Through [`tracing`], with the target `axum_stripe_webhook`. A verified delivery has the span
-//! `stripe_delivery` with the event's id, type, mode and account. Each answer is logged once, with
-//! its `outcome`: at `debug` what a sender can cause at will (rejections, with the rule that failed;
-//! duplicates), at `warn` what a handler does (a non-2xx answer, out of time), at `error` what an
-//! operator has to mend, with the SQLSTATE or the kind of the fault as `fault`. Endless 400s and
+//! `stripe_delivery` with the event's id, type, mode and account, the endpoint's label and the name of
+//! the secret. Each answer is logged once, with its `outcome`: at `debug` what a sender can cause at
+//! will (rejections, with the rule that failed; duplicates), at `warn` what a handler or the step
+//! before it does (a non-2xx answer, out of time), too many deliveries, and what a guard has stopped
+//! and was kept, at `error` what an operator has to mend, with the SQLSTATE or the kind of the fault
+//! as `fault`. What a guard has stopped and nobody keeps is a warning besides its rejection. Endless 400s and
 //! nothing in the log: set the target to `debug` and read which rule failed.
 
 mod answer;

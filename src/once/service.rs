@@ -25,7 +25,7 @@ use super::{
 use crate::{
     clock,
     extract::{StripeEventRejection, VerifiedStripeEvent},
-    guard::{StopReason, Stopped},
+    guard::{StopReason, WhenStopped},
     ledger::Ledger,
     telemetry,
 };
@@ -104,15 +104,11 @@ fn guard<DB: Ledger>(
 ) -> Result<Option<StopReason>, StripeEventRejection> {
     let provided = layer.verifier.provide_guards(parts);
     let guards = provided.as_ref().unwrap_or(&layer.guards);
-    let Err(reason) = guards.check(event, clock::now()) else {
-        return Ok(None);
-    };
-    match guards.when_stopped() {
-        Stopped::Quarantine => return Ok(Some(reason)),
-        Stopped::Reject => Err(StripeEventRejection::Stopped(reason)),
-        Stopped::Ignore => Err(StripeEventRejection::Ignored(reason)),
+    match guards.check(event, clock::now()) {
+        Ok(()) => Ok(None),
+        Err(reason) if guards.when_stopped == WhenStopped::Quarantine => Ok(Some(reason)),
+        Err(reason) => Err(StripeEventRejection::of_stopped(event, reason, guards)),
     }
-    .inspect_err(|_| telemetry::stopped(event, reason))
 }
 
 /// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
@@ -154,7 +150,7 @@ fn admit<DB: Ledger>(
     endpoint: Arc<str>,
 ) -> Result<Delivery<DB>, Answer> {
     let enter = || layer.in_flight.enter(&endpoint, event.deduplication_id());
-    let in_flight = event
+    let _in_flight = event
         .is_deduplicated()
         .then(|| enter().ok_or(Answer::InFlight))
         .transpose()?;
@@ -164,7 +160,7 @@ fn admit<DB: Ledger>(
         layer,
         event,
         endpoint,
-        in_flight,
+        _in_flight,
         _admission,
     })
 }

@@ -46,7 +46,8 @@ impl Keys {
     pub(super) fn with(mut self, secret: SigningSecret) -> Self {
         if let Some(key) = Key::of(&secret) {
             self.0.retain(|other| !other.is_of_the_same_value(&key));
-            self.0.push(key);
+            let retiring = self.0.partition_point(|key| key.retires_at.is_none());
+            self.0.insert(retiring, key);
         }
         self
     }
@@ -146,8 +147,6 @@ impl Key {
 
     pub(super) fn last_used_at(&self) -> Option<SystemTime> {
         let seconds = self.usage.last_used_unix.load(Ordering::Relaxed);
-        let used = self.uses() > 0;
-        used.then(|| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))
-            .flatten()
+        (seconds > 0).then(|| UNIX_EPOCH.checked_add(Duration::from_secs(seconds)))?
     }
 }

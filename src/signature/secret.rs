@@ -61,8 +61,8 @@ impl SigningSecret {
     ///
     /// # Errors
     ///
-    /// A value that is blank, is surrounded by white space, holds control characters or is an API
-    /// key is refused: each would let a forger in or refuse every genuine delivery.
+    /// A value that is blank, is surrounded by white space or quotes, holds characters that cannot be
+    /// seen or is an API key: each would let a forger in or refuse every genuine delivery.
     pub fn new(value: impl Into<String>) -> Result<Self, SecretError> {
         let value = Zeroizing::new(value.into());
         Self::checked(value).map_err(|fault| SecretError {
@@ -77,6 +77,8 @@ impl SigningSecret {
     ///
     /// As [`new`](Self::new), and when the variable is not set or not UTF-8. Each error names the
     /// variable.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use axum_stripe_webhook::SigningSecret;
@@ -112,6 +114,8 @@ impl SigningSecret {
     /// As [`new`](Self::new), and when the file cannot be read, is not UTF-8 or is longer than
     /// [`SECRET_FILE_BYTES_MAX`]. Each error names the file.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use axum_stripe_webhook::SigningSecret;
     ///
@@ -145,11 +149,11 @@ impl SigningSecret {
         self
     }
 
-    /// Binds the secret to a mode: an event of the other one, or one that does not say, is refused
+    /// Binds the secret to a mode: an event of the other one, or one that does not say, is rejected
     /// with 400 although it is signed. So a test secret that has leaked cannot sign a live event.
     ///
     /// **Not for the live secret of a Connect endpoint**: Stripe sends test events there too, and
-    /// would go on delivering what is refused. Set [`Guards::mode`](crate::Guards::mode) instead,
+    /// would go on delivering what is rejected. Set [`Guards::mode`](crate::Guards::mode) instead,
     /// which keeps them or ignores them.
     #[must_use]
     pub fn for_mode(mut self, mode: Mode) -> Self {
@@ -157,7 +161,7 @@ impl SigningSecret {
         self
     }
 
-    /// Binds the secret to a kind of event: an event of the other one is refused with 400 although
+    /// Binds the secret to a kind of event: an event of the other one is rejected with 400 although
     /// it is signed. A destination sends one kind alone.
     #[must_use]
     pub fn for_kind(mut self, kind: EventKind) -> Self {

@@ -10,8 +10,8 @@ use axum::{
     routing::post,
 };
 use axum_stripe_webhook::{
-    BODY_BYTES_MAX, EventKind, Guards, Mode, ProvideVerifier, SigningSecret, Stopped,
-    VerifiedStripeEvent, Verifier, testing::sign_test_payload,
+    BODY_BYTES_MAX, EventKind, Guards, Mode, ProvideVerifier, SigningSecret, VerifiedStripeEvent,
+    Verifier, WhenStopped, testing::sign_test_payload,
 };
 use tower::ServiceExt;
 
@@ -197,11 +197,11 @@ impl ProvideVerifier for Guarded {
 #[tokio::test]
 async fn without_a_database_what_a_guard_stops_is_rejected_or_ignored() {
     for (stopped, answered) in [
-        (Stopped::Quarantine, (400, "not accepted\n")),
-        (Stopped::Reject, (400, "not accepted\n")),
-        (Stopped::Ignore, (200, "ignored\n")),
+        (WhenStopped::Quarantine, (400, "not accepted\n")),
+        (WhenStopped::Reject, (400, "not accepted\n")),
+        (WhenStopped::Ignore, (200, "ignored\n")),
     ] {
-        let live = Guards::new().mode(Mode::Live).stopped(stopped);
+        let live = Guards::new().mode(Mode::Live).when_stopped(stopped);
         let app = Router::new()
             .route("/webhooks/stripe", post(webhook))
             .with_state(Guarded(stripe::verifier(), live));

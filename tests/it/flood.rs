@@ -3,7 +3,7 @@
 use std::{net::TcpListener, time::Duration};
 
 use axum::{Router, http::StatusCode, routing::post};
-use axum_stripe_webhook::{Ledger, ProcessOnceLayer};
+use axum_stripe_webhook::ProcessOnceLayer;
 use sqlx::{
     Pool, Postgres, Sqlite,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -11,12 +11,12 @@ use sqlx::{
 };
 use tower::ServiceExt;
 
-use crate::{endpoint::work, stripe};
+use crate::{database::TestBackend, endpoint::work, stripe};
 
 /// Each of so many rounds sends every kind of forgery.
 const ROUNDS: usize = 1000;
 
-async fn flood<DB: Ledger + crate::database::TestBackend>(pool: &Pool<DB>) {
+async fn flood<DB: TestBackend>(pool: &Pool<DB>) {
     let layer = ProcessOnceLayer::new(pool.clone(), stripe::verifier());
     let handler = post(work::<DB>).route_layer(layer);
     let app = Router::new().route("/webhooks/stripe", handler);

@@ -67,11 +67,20 @@ fn roll(verifier: &Verifier, first: First, [old, new]: [&str; 2], start: u64) {
             .unwrap();
         rotated.store(true, Ordering::SeqCst);
     };
+    let verify = |by: &str, now: SystemTime| {
+        let header = sign(&body, &[by], now);
+        let verified = verifier.verify(body.clone().into(), header.as_bytes(), now);
+        verified.map(|payload| payload.secret_name().unwrap().to_owned())
+    };
+    let last = at(start) + OVERLAP - Duration::from_nanos(1);
+    let end = at(start) + OVERLAP;
     let send = || {
-        for delivery in 0.. {
-            // Until the rotation has been seen by everybody for a while.
-            if delivery >= DELIVERIES && rotated.load(Ordering::SeqCst) {
-                break;
+        let mut after = 0;
+        // Until the rotation has been over for a while.
+        while after < DELIVERIES / 4 {
+            if rotated.load(Ordering::SeqCst) {
+                after += 1;
+                assert_eq!(verify(old, end).unwrap_err().code(), "signature_mismatch");
             }
             // Stripe signs with the old one until it is rolled there, and then with both.
             let both = matches!(first, First::Stripe);
@@ -88,13 +97,6 @@ fn roll(verifier: &Verifier, first: First, [old, new]: [&str; 2], start: u64) {
             threads.spawn(send);
         }
     });
-    let verify = |by: &str, now: SystemTime| {
-        let header = sign(&body, &[by], now);
-        let verified = verifier.verify(body.clone().into(), header.as_bytes(), now);
-        verified.map(|payload| payload.secret_name().unwrap().to_owned())
-    };
-    let last = at(start) + OVERLAP - Duration::from_nanos(1);
-    let end = at(start) + OVERLAP;
     assert_eq!(verify(old, last).unwrap(), old);
     assert_eq!(verify(new, end).unwrap(), new);
     assert_eq!(verify(old, end).unwrap_err().code(), "signature_mismatch");

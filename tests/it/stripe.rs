@@ -30,7 +30,11 @@ pub(crate) fn event(id: &str) -> String {
 }
 
 pub(crate) fn event_of_type(id: &str, event_type: &str) -> String {
-    let created = unix_now();
+    event_made_at(id, event_type, unix_now())
+}
+
+/// One that was made at an instant, in Unix seconds.
+pub(crate) fn event_made_at(id: &str, event_type: &str, created: u64) -> String {
     format!(
         r#"{{
   "id": "{id}",

@@ -1,7 +1,7 @@
 //! Genuine events that an endpoint is not to process.
 
 use axum::http::{StatusCode, request::Parts};
-use axum_stripe_webhook::{Guards, Mode, ProvideVerifier, StopReason, Stopped, Verifier};
+use axum_stripe_webhook::{Guards, Mode, ProvideVerifier, StopReason, Verifier, WhenStopped};
 use futures_util::future::join_all;
 
 use crate::{
@@ -55,7 +55,7 @@ fn stopped() -> [(Guards, String, StopReason); 7] {
         ),
         (
             Guards::new(),
-            stripe::event("evt_1").replace(&stripe::unix_now().to_string()[..4], "1000"),
+            stripe::event_made_at("evt_1", "charge.refunded", 1_000_000_000),
             StopReason::Age,
         ),
         (
@@ -115,10 +115,10 @@ async fn copies_at_once_of_a_stopped_event_are_kept_once<DB: TestBackend>() {
 
 async fn what_is_to_be_rejected_or_ignored_leaves_no_row<DB: TestBackend>() {
     for (stopped, status) in [
-        (Stopped::Reject, StatusCode::BAD_REQUEST),
-        (Stopped::Ignore, StatusCode::OK),
+        (WhenStopped::Reject, StatusCode::BAD_REQUEST),
+        (WhenStopped::Ignore, StatusCode::OK),
     ] {
-        let guards = Guards::new().mode(Mode::Live).stopped(stopped);
+        let guards = Guards::new().mode(Mode::Live).when_stopped(stopped);
         let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(guards)).await;
         let log = log::of(async {
             assert_eq!(endpoint.deliver("evt_1").await, status);
@@ -149,9 +149,8 @@ async fn an_event_older_than_the_ledgers_memory_is_not_run_unless_told_otherwise
 >() {
     let day = 24 * 60 * 60;
     let made = |days: u64| {
-        let created = stripe::unix_now();
-        let then = created - days * day;
-        stripe::event(&format!("evt_{days}")).replace(&created.to_string(), &then.to_string())
+        let then = stripe::unix_now() - days * day;
+        stripe::event_made_at(&format!("evt_{days}"), "charge.refunded", then)
     };
     let endpoint = Endpoint::<DB>::new(work::<DB>).await;
     for (days, processed) in [(89, (1, 1)), (91, (2, 1))] {
@@ -170,8 +169,7 @@ async fn an_event_older_than_the_ledgers_memory_is_not_run_unless_told_otherwise
 async fn an_event_that_is_not_deduplicated_has_no_age<DB: TestBackend>() {
     let endpoint = Endpoint::<DB>::new(work::<DB>).await;
     // Stripe's Dashboard makes its test events of a template of 2012.
-    let body =
-        stripe::event("evt_00000000000000").replace(&stripe::unix_now().to_string()[..4], "1326");
+    let body = stripe::event_made_at("evt_00000000000000", "charge.refunded", 1_326_853_478);
     let answer = endpoint.send(stripe::delivery(&body)).await;
     assert_eq!(answer, StatusCode::OK);
     assert_eq!(endpoint.processed().await, (0, 1));

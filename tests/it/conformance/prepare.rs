@@ -22,7 +22,7 @@ use crate::{
 on_both![
     what_is_prepared_reaches_the_handler,
     no_connection_is_held_while_it_is_prepared,
-    its_error_is_the_answer_and_nothing_is_begun,
+    its_error_is_the_answer_and_no_row_is_written,
     a_panic_in_it_is_500_and_the_redelivery_succeeds,
     a_step_without_end_is_503_and_the_redelivery_succeeds,
     a_duplicate_is_not_prepared,
@@ -83,7 +83,7 @@ async fn no_connection_is_held_while_it_is_prepared<DB: TestBackend>() {
     assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
 }
 
-async fn its_error_is_the_answer_and_nothing_is_begun<DB: TestBackend>() {
+async fn its_error_is_the_answer_and_no_row_is_written<DB: TestBackend>() {
     let count = Count::default();
     let step = count.step();
     let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| {
