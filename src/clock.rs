@@ -12,8 +12,8 @@ pub(crate) fn now() -> SystemTime {
 impl Verifier {
     /// Takes other secrets while the service runs, in this verifier and all its clones.
     ///
-    /// `new` is the whole set that counts from now on. Every secret that is not among them is
-    /// accepted until `overlap` has passed, and not a moment longer; one that is retiring already
+    /// **`new` is the whole set** that counts from now on: of a verifier of several secrets, give all.
+    /// Every secret that is not among them is accepted until `overlap` has passed, and not a moment longer; one that is retiring already
     /// retires no later than it would have. [`Duration::ZERO`] drops the others at once, as after a
     /// leak. The same set again changes nothing, so it may be called as often as one likes.
     ///

@@ -21,7 +21,9 @@ mod telemetry;
 pub mod testing;
 
 pub use event::{Event, EventError, EventKind, Mode, ObjectError, RelatedObject};
-pub use extract::{BODY_BYTES_MAX, ProvideVerifier, StripeEventRejection, VerifiedStripeEvent};
+pub use extract::{
+    BODY_BYTES_MAX, ProvideVerifier, Provided, StripeEventRejection, VerifiedStripeEvent,
+};
 pub use guard::{Guards, StopReason, WhenStopped};
 #[cfg(feature = "_database")]
 pub use ledger::{Ledger, MigrateError, migrate};

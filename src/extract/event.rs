@@ -7,7 +7,11 @@ use axum_core::{
 use bytes::Bytes;
 use http::{HeaderMap, request::Parts};
 
-use super::{body, provide::ProvideVerifier, rejection::StripeEventRejection};
+use super::{
+    body,
+    provide::{ProvideVerifier, Provided},
+    rejection::StripeEventRejection,
+};
 use crate::{
     clock,
     event::Event,
@@ -89,6 +93,15 @@ struct Verified {
     payload: VerifiedPayload,
 }
 
+/// A genuine delivery.
+pub(crate) struct Received {
+    /// Of the request, whose body is the event's.
+    #[cfg_attr(not(feature = "_database"), expect(dead_code, reason = "the layer's"))]
+    pub(crate) parts: Parts,
+    pub(crate) event: VerifiedStripeEvent,
+    pub(crate) provided: Provided,
+}
+
 /// What the layer leaves in the request for the extractor. The type is private to the crate, so
 /// nothing outside can put a forged one there.
 #[cfg(feature = "_database")]
@@ -128,23 +141,30 @@ impl VerifiedStripeEvent {
         self.0.payload.secret_name()
     }
 
-    /// Reads, verifies and parses a request's body; gives back the request's parts beside it.
+    /// Reads, verifies and parses a request's body.
     pub(crate) async fn receive<P>(
         request: Request,
         provider: &P,
-    ) -> Result<(Parts, Self), StripeEventRejection>
+    ) -> Result<Received, StripeEventRejection>
     where
         P: ProvideVerifier + ?Sized,
     {
         // `DefaultBodyLimit` travels in the extensions, so the limit is put on while they are there.
         let (parts, body) = request.with_limited_body().into_parts();
-        let verifier = provider
+        // Asked for once: who provides it may know another endpoint when the body has come.
+        let provided = provider
             .provide_verifier(&parts)
             .ok_or(StripeEventRejection::UnknownEndpoint)?;
         let bytes = body::read(body).await?;
         let header = signature_header(&parts.headers).map_err(StripeEventRejection::NotVerified)?;
-        let event = verifier.verify_and_parse(bytes, header, clock::now())?;
-        Ok((parts, event))
+        let event = provided
+            .verifier
+            .verify_and_parse(bytes, header, clock::now())?;
+        Ok(Received {
+            parts,
+            event,
+            provided,
+        })
     }
 }
 
@@ -178,8 +198,10 @@ where
         if let Some(VerifiedUpstream(event)) = request.extensions().get() {
             return Ok(event.clone());
         }
-        let (parts, event) = Self::receive(request, state).await?;
-        if let Some(guards) = state.provide_guards(&parts) {
+        let Received {
+            event, provided, ..
+        } = Self::receive(request, state).await?;
+        if let Some(guards) = provided.guards {
             let stopped = |reason| StripeEventRejection::of_stopped(&event, reason, &guards);
             guards.check(&event, clock::now()).map_err(stopped)?;
         }

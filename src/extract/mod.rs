@@ -7,8 +7,8 @@ mod rejection;
 
 pub use body::BODY_BYTES_MAX;
 pub use event::VerifiedStripeEvent;
-pub use provide::ProvideVerifier;
+pub use provide::{ProvideVerifier, Provided};
 pub use rejection::StripeEventRejection;
 
 #[cfg(feature = "_database")]
-pub(crate) use event::VerifiedUpstream;
+pub(crate) use event::{Received, VerifiedUpstream};

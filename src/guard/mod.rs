@@ -16,8 +16,8 @@
 //! becomes of it says [`Guards::when_stopped`].
 //!
 //! [`ProcessOnceLayer::guards`](crate::ProcessOnceLayer::guards) takes them, or
-//! [`ProvideVerifier::provide_guards`](crate::ProvideVerifier::provide_guards) gives them for a
-//! request; for the extractor alone there are none unless that does.
+//! [`Provided::guards`](crate::Provided::guards) gives them for a request; for the extractor alone
+//! there are none but those.
 //!
 //! ```
 //! use std::time::{Duration, SystemTime};

@@ -1,6 +1,6 @@
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
-use axum_core::response::IntoResponse;
+use axum_core::response::ErrorResponse;
 use sqlx::Pool;
 use tokio::sync::Semaphore;
 use tower_layer::Layer;
@@ -164,9 +164,12 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// Sets the step before the transaction: it fetches what the handler will need, as the object of
     /// a thin event, while no transaction is open.
     ///
-    /// What it returns is handed to the handler as an extension: `Extension<T>` extracts it. Its
-    /// error is the answer, and the handler does not run. A non-2xx has Stripe deliver the event
-    /// again; a 2xx ignores the event for good, though no row tells so.
+    /// What it returns is handed to the handler as an extension: `Extension<T>` extracts it, for this
+    /// very `T`. Its error is the answer, and the handler does not run. A non-2xx has Stripe deliver
+    /// the event again; a 2xx ignores the event for good, though no row tells so.
+    ///
+    /// An object is fetched as it is now, not as it was when the event was made. A 404 of Stripe's
+    /// API means that it is gone, or that key, mode or `Stripe-Context` are not those it belongs to.
     ///
     /// It runs for each event that is not processed already, which one look into the ledger tells,
     /// and again for each delivery of an event that has failed: it may read, and must not write. A
@@ -209,7 +212,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         F: Fn(VerifiedStripeEvent) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<T, E>> + Send + 'static,
         T: Clone + Send + Sync + 'static,
-        E: IntoResponse,
+        E: Into<ErrorResponse>,
     {
         self.prepare = Some(prepare::erase(step));
         self

@@ -1,6 +1,6 @@
 use std::{future::Future, pin::Pin, sync::Arc};
 
-use axum_core::response::{IntoResponse, Response};
+use axum_core::response::{ErrorResponse, IntoResponse, Response};
 use http::Extensions;
 
 use crate::extract::VerifiedStripeEvent;
@@ -16,15 +16,19 @@ where
     F: Fn(VerifiedStripeEvent) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<T, E>> + Send + 'static,
     T: Clone + Send + Sync + 'static,
-    E: IntoResponse,
+    E: Into<ErrorResponse>,
 {
     Arc::new(move |event| {
         let prepared = step(event);
         Box::pin(async move {
-            let prepared = prepared.await.map_err(E::into_response)?;
+            let prepared = prepared.await.map_err(|error| answer(error.into()))?;
             let mut extensions = Extensions::new();
             extensions.insert(prepared);
             Ok(extensions)
         })
     })
+}
+
+fn answer(error: ErrorResponse) -> Response {
+    Err::<(), _>(error).into_response()
 }

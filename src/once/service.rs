@@ -12,7 +12,6 @@ use axum_core::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::request::Parts;
 use tokio::time::timeout;
 use tower_service::Service;
 use tracing::Instrument;
@@ -24,7 +23,7 @@ use super::{
 };
 use crate::{
     clock,
-    extract::{StripeEventRejection, VerifiedStripeEvent},
+    extract::{Received, StripeEventRejection, VerifiedStripeEvent},
     guard::{StopReason, WhenStopped},
     ledger::Ledger,
     telemetry,
@@ -66,44 +65,33 @@ where
         let layer = Arc::clone(&self.layer);
         Box::pin(async move {
             Ok(match receive(&layer, request).await {
-                Ok(received) => process(layer, inner, received).await,
+                Ok((received, stopped)) => process(layer, inner, received, stopped).await,
                 Err(rejection) => rejection.into_response(),
             })
         })
     }
 }
 
-/// A genuine delivery.
-struct Received {
-    parts: Parts,
-    event: VerifiedStripeEvent,
-    /// Why the event is to be kept and not run.
-    stopped: Option<StopReason>,
-}
-
 async fn receive<DB: Ledger>(
     layer: &ProcessOnceLayer<DB>,
     request: Request,
-) -> Result<Received, StripeEventRejection> {
+) -> Result<(Received, Option<StopReason>), StripeEventRejection> {
     let received = VerifiedStripeEvent::receive(request, &*layer.verifier);
-    let (parts, event) = timeout(layer.body_time_max, received)
+    let received = timeout(layer.body_time_max, received)
         .await
         .unwrap_or(Err(StripeEventRejection::BodyTooSlow))?;
-    let stopped = guard(layer, &parts, &event)?;
-    Ok(Received {
-        parts,
-        event,
-        stopped,
-    })
+    let stopped = guard(layer, &received)?;
+    Ok((received, stopped))
 }
 
+/// Why the event is to be kept and not run, if it is.
 fn guard<DB: Ledger>(
     layer: &ProcessOnceLayer<DB>,
-    parts: &Parts,
-    event: &VerifiedStripeEvent,
+    Received {
+        event, provided, ..
+    }: &Received,
 ) -> Result<Option<StopReason>, StripeEventRejection> {
-    let provided = layer.verifier.provide_guards(parts);
-    let guards = provided.as_ref().unwrap_or(&layer.guards);
+    let guards = provided.guards.as_ref().unwrap_or(&layer.guards);
     match guards.check(event, clock::now()) {
         Ok(()) => Ok(None),
         Err(reason) if guards.when_stopped == WhenStopped::Quarantine => Ok(Some(reason)),
@@ -113,7 +101,12 @@ fn guard<DB: Ledger>(
 
 /// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
 /// client disconnects, it would leave a connection of the pool inside a transaction.
-async fn process<S, DB>(layer: Arc<ProcessOnceLayer<DB>>, inner: S, received: Received) -> Response
+async fn process<S, DB>(
+    layer: Arc<ProcessOnceLayer<DB>>,
+    inner: S,
+    received: Received,
+    stopped: Option<StopReason>,
+) -> Response
 where
     S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
     S: Send + 'static,
@@ -122,10 +115,9 @@ where
     let Received {
         parts,
         event,
-        stopped,
+        provided,
     } = received;
-    let provided = layer.verifier.provide_endpoint(&parts);
-    let endpoint = label_or(provided, || Arc::clone(&layer.endpoint));
+    let endpoint = label_or(provided.endpoint, || Arc::clone(&layer.endpoint));
     let span = telemetry::delivery_span(&event, &endpoint);
     let delivery = match admit(layer, event, endpoint) {
         Ok(delivery) => delivery,

@@ -10,8 +10,8 @@ use axum::{
     routing::post,
 };
 use axum_stripe_webhook::{
-    BODY_BYTES_MAX, EventKind, Guards, Mode, ProvideVerifier, SigningSecret, VerifiedStripeEvent,
-    Verifier, WhenStopped, testing::sign_test_payload,
+    BODY_BYTES_MAX, EventKind, Guards, Mode, ProvideVerifier, Provided, SigningSecret,
+    VerifiedStripeEvent, Verifier, WhenStopped, testing::sign_test_payload,
 };
 use tower::ServiceExt;
 
@@ -141,15 +141,12 @@ async fn a_limit_of_a_layer_below_is_answered_as_too_large() {
 struct Tenants;
 
 impl ProvideVerifier for Tenants {
-    fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
+    fn provide_verifier(&self, parts: &Parts) -> Option<Provided> {
         let tenant = parts.uri.path().strip_prefix("/webhooks/")?;
-        (tenant != "nobody")
-            .then(|| {
-                SigningSecret::new(format!("whsec_of_{tenant}"))
-                    .unwrap()
-                    .named(tenant)
-            })
-            .map(Verifier::new)
+        (tenant != "nobody").then(|| {
+            let secret = SigningSecret::new(format!("whsec_of_{tenant}")).unwrap();
+            Verifier::new(secret.named(tenant)).into()
+        })
     }
 }
 
@@ -185,12 +182,8 @@ async fn the_verifier_can_depend_on_the_path() {
 struct Guarded(Verifier, Guards);
 
 impl ProvideVerifier for Guarded {
-    fn provide_verifier(&self, _: &Parts) -> Option<Verifier> {
-        Some(self.0.clone())
-    }
-
-    fn provide_guards(&self, _: &Parts) -> Option<Guards> {
-        Some(self.1.clone())
+    fn provide_verifier(&self, _: &Parts) -> Option<Provided> {
+        Some(Provided::from(self.0.clone()).guards(self.1.clone()))
     }
 }
 

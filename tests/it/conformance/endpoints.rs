@@ -1,9 +1,14 @@
 //! Which events count as the same.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use axum::http::{StatusCode, request::Parts};
-use axum_stripe_webhook::{ProvideVerifier, SigningSecret, Verifier, testing::sign_test_payload};
+use axum_stripe_webhook::{
+    ProvideVerifier, Provided, SigningSecret, Verifier, testing::sign_test_payload,
+};
 
 use crate::{
     database::TestBackend,
@@ -14,6 +19,7 @@ use crate::{
 on_both![
     copies_at_two_endpoints_of_one_process_do_not_get_in_each_others_way,
     tenants_with_labels_of_their_own_cannot_suppress_each_others_events,
+    a_tenant_that_goes_while_its_body_arrives_keeps_its_label,
     an_empty_label_is_the_default,
     each_endpoint_label_processes_an_event_once,
     thin_and_snapshot_twins_are_processed_once_between_them,
@@ -43,13 +49,10 @@ async fn copies_at_two_endpoints_of_one_process_do_not_get_in_each_others_way<DB
 struct Tenants;
 
 impl ProvideVerifier for Tenants {
-    fn provide_verifier(&self, parts: &Parts) -> Option<Verifier> {
-        let secret = SigningSecret::new(format!("whsec_of_{}", parts.uri.query()?));
-        secret.ok().map(Verifier::new)
-    }
-
-    fn provide_endpoint(&self, parts: &Parts) -> Option<Arc<str>> {
-        parts.uri.query().map(Arc::from)
+    fn provide_verifier(&self, parts: &Parts) -> Option<Provided> {
+        let tenant = parts.uri.query()?;
+        let secret = SigningSecret::new(format!("whsec_of_{tenant}")).ok()?;
+        Some(Provided::from(Verifier::new(secret)).endpoint(tenant))
     }
 }
 
@@ -65,6 +68,26 @@ async fn tenants_with_labels_of_their_own_cannot_suppress_each_others_events<DB:
         assert_eq!(endpoint.send(delivery).await, StatusCode::OK);
     }
     assert_eq!(endpoint.processed().await, (3, 3));
+}
+
+/// Knows its tenant once.
+#[derive(Default)]
+struct Once(AtomicBool);
+
+impl ProvideVerifier for Once {
+    fn provide_verifier(&self, _: &Parts) -> Option<Provided> {
+        let gone = self.0.swap(true, Ordering::SeqCst);
+        (!gone).then(|| Provided::from(stripe::verifier()).endpoint("tenant"))
+    }
+}
+
+async fn a_tenant_that_goes_while_its_body_arrives_keeps_its_label<DB: TestBackend>() {
+    let once = Once::default();
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.verifier(once)).await;
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    let labels = "select endpoint from processed_stripe_events";
+    assert_eq!(DB::texts(&endpoint.pool, labels).await, ["tenant"]);
+    assert_eq!(endpoint.deliver("evt_2").await, StatusCode::NOT_FOUND);
 }
 
 async fn an_empty_label_is_the_default<DB: TestBackend>() {

@@ -1,7 +1,7 @@
 //! Genuine events that an endpoint is not to process.
 
 use axum::http::{StatusCode, request::Parts};
-use axum_stripe_webhook::{Guards, Mode, ProvideVerifier, StopReason, Verifier, WhenStopped};
+use axum_stripe_webhook::{Guards, Mode, ProvideVerifier, Provided, StopReason, WhenStopped};
 use futures_util::future::join_all;
 
 use crate::{
@@ -209,12 +209,8 @@ async fn another_api_version_train_warns_and_is_run<DB: TestBackend>() {
 struct Live;
 
 impl ProvideVerifier for Live {
-    fn provide_verifier(&self, _: &Parts) -> Option<Verifier> {
-        Some(stripe::verifier())
-    }
-
-    fn provide_guards(&self, _: &Parts) -> Option<Guards> {
-        Some(Guards::new().mode(Mode::Live))
+    fn provide_verifier(&self, _: &Parts) -> Option<Provided> {
+        Some(Provided::from(stripe::verifier()).guards(Guards::new().mode(Mode::Live)))
     }
 }
 
