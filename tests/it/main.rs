@@ -13,6 +13,7 @@ mod endpoint;
 mod log;
 mod proxy;
 mod stripe;
+mod stripe_api;
 
 // Topics.
 mod conformance;

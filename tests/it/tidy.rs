@@ -204,6 +204,30 @@ fn readmes_example_is_short_enough_to_read() {
 }
 
 #[test]
+fn every_example_that_is_named_exists() {
+    let mut prose = README.to_owned();
+    sources(&root().join("src"), &mut prose);
+    let in_name = |character: char| character.is_ascii_alphanumeric() || "_-.".contains(character);
+    let named = prose.split("examples/").skip(1).map(|rest| {
+        let name = rest.split(|character| !in_name(character)).next();
+        name.unwrap().trim_end_matches('.')
+    });
+    for name in named {
+        let example = root().join("examples").join(name);
+        assert!(example.exists(), "there is no {}", example.display());
+    }
+}
+
+/// What a service copies to follow its secret: as short as it is said to be.
+#[test]
+fn the_heart_of_the_rotate_example_is_at_most_twenty_lines() {
+    let example = fs::read_to_string(root().join("examples/rotate.rs")).unwrap();
+    let heart = example.split("async fn follow(").nth(1).unwrap();
+    let lines = 1 + heart.split("\n}\n").next().unwrap().lines().count();
+    assert!((5..=20).contains(&lines), "{lines} lines");
+}
+
+#[test]
 fn migrations_of_both_backends_are_the_same_files() {
     let names = |backend: &str| -> BTreeSet<_> {
         fs::read_dir(root().join("migrations").join(backend))
