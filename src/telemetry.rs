@@ -25,11 +25,14 @@ pub(crate) fn rejected(rejection: &StripeEventRejection) {
     );
 }
 
-/// A guard has stopped an event that is not kept.
-pub(crate) fn stopped(event: &Event, reason: StopReason) {
+/// A guard has stopped an event that is not kept. To ignore such events is what the service wants.
+pub(crate) fn stopped(event: &Event, reason: StopReason, is_ignored: bool) {
     let (event_id, event_type) = (event.id(), event.event_type());
     let reason = reason.code();
-    warn!(event_id, event_type, reason, "stripe event stopped");
+    match is_ignored {
+        true => debug!(event_id, event_type, reason, "stripe event ignored"),
+        false => warn!(event_id, event_type, reason, "stripe event stopped"),
+    }
 }
 
 /// A handler asked for another object than the event carries.
@@ -74,7 +77,7 @@ mod database {
             event_id = event.id(),
             event_type = event.event_type(),
             livemode = event.livemode(),
-            account = event.account(),
+            account = event.account_or_context(),
             secret_name = event.secret_name(),
         )
     }

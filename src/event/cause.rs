@@ -1,6 +1,9 @@
 use std::fmt;
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::envelope::{is_key, lenient, lenient_object};
 
 /// Why a thin event was made.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -24,6 +27,20 @@ pub struct EventRequest {
     /// The idempotency key that the request was made with: so a service knows its own requests
     /// again.
     pub idempotency_key: Option<String>,
+}
+
+impl Reason {
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        lenient_object(raw).filter(|reason: &Self| is_key(&reason.reason_type))
+    }
+}
+
+impl EventRequest {
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        let is_array = raw.get().starts_with('[');
+        let request = lenient(raw).filter(|_| !is_array);
+        request.filter(|request: &Self| request.id.as_deref().is_none_or(is_key))
+    }
 }
 
 #[derive(Deserialize)]

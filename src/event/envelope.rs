@@ -43,14 +43,42 @@ impl Mode {
     }
 }
 
+/// A field that does not make an event unreadable, but may keep a guard from judging it.
+#[derive(Clone, Debug)]
+pub(super) enum Lenient<T> {
+    Absent,
+    Unreadable,
+    Read(T),
+}
+
+impl<T> Lenient<T> {
+    fn of(raw: Option<&RawValue>, read: impl FnOnce(&RawValue) -> Option<T>) -> Self {
+        match raw {
+            None => Self::Absent,
+            Some(raw) => read(raw).map_or(Self::Unreadable, Self::Read),
+        }
+    }
+
+    pub(super) fn read(&self) -> Option<&T> {
+        match self {
+            Self::Read(value) => Some(value),
+            Self::Absent | Self::Unreadable => None,
+        }
+    }
+
+    pub(super) fn is_unreadable(&self) -> bool {
+        matches!(self, Self::Unreadable)
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Envelope {
     pub(super) id: String,
     pub(super) event_type: String,
     pub(super) kind: EventKind,
-    pub(super) api_version: Option<String>,
+    pub(super) api_version: Lenient<String>,
     /// Unix seconds, at most [`CREATED_MAX`].
-    pub(super) created: Option<u64>,
+    pub(super) created: Lenient<u64>,
     pub(super) livemode: Option<bool>,
     pub(super) account: Option<String>,
     pub(super) context: Option<String>,
@@ -105,22 +133,22 @@ impl Envelope {
             id: required(raw.id, "id")?,
             event_type: required(raw.event_type, "type")?,
             kind,
-            api_version: lenient(raw.api_version),
-            created: created(raw.created),
+            api_version: Lenient::of(raw.api_version, key),
+            created: Lenient::of(raw.created, created),
             livemode: strict(raw.livemode, "livemode")?,
             account: identifier(raw.account, "account")?,
             // It stands for the account of a thin event, and only informs in a snapshot event.
             context: match thin {
                 true => identifier(raw.context, "context")?,
-                false => lenient(raw.context),
+                false => raw.context.and_then(key),
             },
             snapshot_event: match thin {
                 true => identifier(raw.snapshot_event, "snapshot_event")?,
                 false => None,
             },
-            related_object: lenient(raw.related_object),
-            reason: lenient(raw.reason),
-            request: lenient(raw.request),
+            related_object: raw.related_object.and_then(RelatedObject::read),
+            reason: raw.reason.filter(|_| thin).and_then(Reason::read),
+            request: raw.request.and_then(EventRequest::read),
             data: raw.data.map(view),
             changes: raw.changes.map(view),
         })
@@ -173,18 +201,27 @@ fn strict<T: DeserializeOwned>(
         .map_err(|_| EventError::Field { field })
 }
 
-fn lenient<T: DeserializeOwned>(raw: Option<&RawValue>) -> Option<T> {
-    serde_json::from_str(raw?.get()).ok()
+/// What does not have this form is taken as absent.
+pub(super) fn lenient<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+/// Likewise, for a struct: serde would take the elements of an array for its fields.
+pub(super) fn lenient_object<T: DeserializeOwned>(raw: &RawValue) -> Option<T> {
+    raw.get().starts_with('{').then(|| lenient(raw))?
+}
+
+fn key(raw: &RawValue) -> Option<String> {
+    lenient(raw).filter(|value: &String| is_key(value))
 }
 
 /// Unix seconds of a snapshot event, or the RFC 3339 text of a thin one.
-fn created(raw: Option<&RawValue>) -> Option<u64> {
+fn created(raw: &RawValue) -> Option<u64> {
     let seconds = lenient(raw).or_else(|| {
         let text: String = lenient(raw)?;
         let at = humantime::parse_rfc3339(&text).ok()?;
-        at.duration_since(UNIX_EPOCH)
-            .ok()
-            .map(|since| since.as_secs())
+        let since = at.duration_since(UNIX_EPOCH).ok()?;
+        Some(since.as_secs())
     });
     seconds.filter(|seconds| *seconds <= CREATED_MAX)
 }

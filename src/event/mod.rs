@@ -16,8 +16,9 @@
 //! | `data`, `changes` | read when they are asked for | likewise |
 //!
 //! The first five rows decide what is done with an event, so a wrong type there is an error. The
-//! others inform: what does not have the documented form is taken as absent. A key that stands
-//! twice is an error, and `null` counts as absent.
+//! others inform: what does not have the documented form is taken as absent, but a guard that wants
+//! to know `created` or `api_version` stops the event. A key that stands twice is an error, and `null`
+//! counts as absent.
 //!
 //! # Thin events
 //!
@@ -134,7 +135,8 @@ impl Event {
 
     /// Whether an event of the same id would be the same event.
     pub(crate) fn is_deduplicated(&self) -> bool {
-        self.id() != DASHBOARD_TEST_ID && !ISSUING_REQUESTS.contains(&self.event_type())
+        self.deduplication_id() != DASHBOARD_TEST_ID
+            && !ISSUING_REQUESTS.contains(&self.event_type())
     }
 
     /// The event's type, such as `checkout.session.completed`.
@@ -152,16 +154,25 @@ impl Event {
     /// The API version that `data.object` was rendered with.
     #[must_use]
     pub fn api_version(&self) -> Option<&str> {
-        self.envelope.api_version.as_deref()
+        self.envelope.api_version.read().map(String::as_str)
     }
 
     /// When the event was made. Stripe gives whole seconds for snapshot events: it neither orders
     /// events nor identifies them.
     #[must_use]
     pub fn created(&self) -> Option<SystemTime> {
-        self.envelope
-            .created
-            .map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds))
+        let seconds = self.envelope.created.read()?;
+        Some(UNIX_EPOCH + Duration::from_secs(*seconds))
+    }
+
+    /// Whether there is a `created` that does not have the documented form.
+    pub(crate) fn has_unreadable_created(&self) -> bool {
+        self.envelope.created.is_unreadable()
+    }
+
+    /// Whether there is an `api_version` that does not have the documented form.
+    pub(crate) fn has_unreadable_api_version(&self) -> bool {
+        self.envelope.api_version.is_unreadable()
     }
 
     /// True for live mode, false for test mode.
@@ -174,6 +185,11 @@ impl Event {
     #[must_use]
     pub fn account(&self) -> Option<&str> {
         self.envelope.account.as_deref()
+    }
+
+    /// The connected account, which a thin event names as its context.
+    pub(crate) fn account_or_context(&self) -> Option<&str> {
+        self.account().or_else(|| self.context())
     }
 
     /// The context that a request about the event's object needs as `Stripe-Context`. For the thin
@@ -237,10 +253,7 @@ impl Event {
         struct Data<T> {
             object: Option<T>,
         }
-        if self.kind() == EventKind::Thin {
-            return Err(ObjectError::Absent);
-        }
-        let data: Option<Data<T>> = self.data()?;
+        let data: Option<Data<T>> = self.data_of_snapshot()?;
         data.and_then(|data| data.object).ok_or(ObjectError::Absent)
     }
 
@@ -255,8 +268,15 @@ impl Event {
         struct Data<T> {
             previous_attributes: Option<T>,
         }
-        let data: Option<Data<T>> = self.data()?;
+        let data: Option<Data<T>> = self.data_of_snapshot()?;
         Ok(data.and_then(|data| data.previous_attributes))
+    }
+
+    /// Serde would take the elements of an array for the fields of `T`.
+    fn data_of_snapshot<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
+        let is_object = |data: &&Bytes| data.starts_with(b"{");
+        let data = self.envelope.data.as_ref().filter(is_object);
+        part(data.filter(|_| self.kind() == EventKind::Snapshot))
     }
 
     /// Reads `changes` of a thin event: what has changed about the object, in the form that the
@@ -266,7 +286,8 @@ impl Event {
     ///
     /// [`ObjectError::Misfit`] when they do not have the shape of `T`.
     pub fn changes<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
-        part(self.envelope.changes.as_ref())
+        let changes = self.envelope.changes.as_ref();
+        part(changes.filter(|_| self.kind() == EventKind::Thin))
     }
 
     /// Reads the whole of `data`, which some types of thin events have: the impact of a
@@ -293,7 +314,7 @@ impl fmt::Debug for Event {
             .field("type", &self.event_type())
             .field("kind", &self.kind())
             .field("api_version", &self.api_version())
-            .field("created", &self.envelope.created)
+            .field("created", &self.envelope.created.read())
             .field("livemode", &self.livemode())
             .field("account", &self.account())
             .finish_non_exhaustive()

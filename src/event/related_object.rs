@@ -1,4 +1,10 @@
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+
+use super::envelope::{is_key, lenient_object};
+
+/// Longest path that is taken. Stripe's have the length of two or three ids.
+const PATH_BYTES_MAX: usize = 2048;
 
 /// What a thin event is about.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -18,6 +24,13 @@ pub struct RelatedObject {
     pub url: Option<String>,
 }
 
+impl RelatedObject {
+    pub(super) fn read(raw: &RawValue) -> Option<Self> {
+        let are_keys = |related: &Self| is_key(&related.id) && is_key(&related.object_type);
+        lenient_object(raw).filter(are_keys)
+    }
+}
+
 fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
     let url: Option<String> = Option::deserialize(deserializer)?;
     Ok(url.filter(|url| is_path(url)))
@@ -27,7 +40,8 @@ fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D:
 /// readers of URLs drop, between the two.
 fn is_path(url: &str) -> bool {
     let of_a_path = |character: char| character.is_ascii_graphic() && character != '\\';
-    url.starts_with('/') && !url.starts_with("//") && url.chars().all(of_a_path)
+    let is_bounded = url.len() <= PATH_BYTES_MAX;
+    is_bounded && url.starts_with('/') && !url.starts_with("//") && url.chars().all(of_a_path)
 }
 
 #[cfg(test)]

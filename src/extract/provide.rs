@@ -35,7 +35,8 @@ pub trait ProvideVerifier {
     ///
     /// It is asked once for a request, before the body is read. The request may be looked at, for a
     /// tenant in its path say (axum's `nest` strips the prefix of the path), but nothing of it is
-    /// verified yet. `None` means that there is no such endpoint: the answer is 404. It must not
+    /// verified yet. Under the layer only the layer's own provider is asked, not the router's state.
+    /// `None` means that there is no such endpoint: the answer is 404. It must not
     /// wait.
     fn provide_verifier(&self, parts: &Parts) -> Option<Provided>;
 }

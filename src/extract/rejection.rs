@@ -24,8 +24,8 @@ use crate::{
 /// | `Ignored` | 200 |
 ///
 /// The answer's body is one fixed line and tells the sender nothing of the reason; the reason goes
-/// to the log, at `debug`, because a sender can cause it at will, but for what a guard has stopped,
-/// which is a warning.
+/// to the log, at `debug`, because a sender can cause it at will, but for what a guard has stopped
+/// and is not ignored, which is a warning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StripeEventRejection {
@@ -65,10 +65,11 @@ pub enum StripeEventRejection {
 impl StripeEventRejection {
     /// What a guard has stopped and nobody keeps.
     pub(crate) fn of_stopped(event: &Event, reason: StopReason, guards: &Guards) -> Self {
-        telemetry::stopped(event, reason);
-        match guards.when_stopped {
-            WhenStopped::Ignore => Self::Ignored(reason),
-            WhenStopped::Quarantine | WhenStopped::Reject => Self::Stopped(reason),
+        let is_ignored = guards.when_stopped == WhenStopped::Ignore;
+        telemetry::stopped(event, reason, is_ignored);
+        match is_ignored {
+            true => Self::Ignored(reason),
+            false => Self::Stopped(reason),
         }
     }
 

@@ -143,7 +143,7 @@ impl Guards {
 
     /// Expects events of those accounts for which the predicate says true. It is asked with the event's
     /// `account`, or else its `context`, which names the account of a thin event; with `None` for an
-    /// event of one's own account. It must not wait.
+    /// event of one's own account. It must not wait, and a panic in it breaks the connection off.
     pub fn accounts(
         mut self,
         accepted: impl Fn(Option<&str>) -> bool + Send + Sync + 'static,
@@ -201,7 +201,7 @@ impl Guards {
         if self.mode.is_some_and(|mode| !mode.is_of(event.livemode())) {
             return Err(StopReason::Mode);
         }
-        let account = event.account().or_else(|| event.context());
+        let account = event.account_or_context();
         if self
             .accounts
             .as_ref()
@@ -231,12 +231,12 @@ impl Guards {
         self.other_api_trains.load(Ordering::Relaxed)
     }
 
+    /// Also if its age cannot be told, though it gives one.
     fn is_too_old(&self, event: &Event, now: SystemTime) -> bool {
         let age = event.created().and_then(|at| now.duration_since(at).ok());
-        match (age, self.event_age_max) {
-            (Some(age), Some(limit)) => age > limit,
-            _ => false,
-        }
+        self.event_age_max.is_some_and(|limit| {
+            event.has_unreadable_created() || age.is_some_and(|age| age > limit)
+        })
     }
 }
 
@@ -247,9 +247,9 @@ impl ApiTrain {
     }
 
     fn is_of(&self, event: &Event) -> bool {
-        event
-            .api_version()
-            .is_none_or(|version| train(version) == &*self.name)
+        let version = event.api_version();
+        let fits = version.is_none_or(|version| train(version) == &*self.name);
+        fits && !event.has_unreadable_api_version()
     }
 }
 

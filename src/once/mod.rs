@@ -18,7 +18,8 @@
 //! 6. The task waits for a place among the transactions, of which there are fewer than the pool has
 //!    connections, and opens one (READ COMMITTED).
 //! 7. It claims the event: `insert … on conflict do nothing` into `processed_stripe_events`. No row
-//!    written: a duplicate, 200. Another process has the event in hand: 409 after a limited wait.
+//!    written: a duplicate, 200, unless a guard has stopped the event and this delivery of it has
+//!    passed: then what was kept of it is deleted, and it is claimed after all. Another process has the event in hand: 409 after a limited wait.
 //! 8. The handler runs, within its time limit. A panic is caught.
 //! 9. The transaction is taken back from the handler. Not there any more: 500.
 //! 10. On a 2xx, the last statement makes sure that it is still the same transaction and that
@@ -65,7 +66,7 @@
 //! will (rejections, with the rule that failed; duplicates), at `warn` what a handler or the step
 //! before it does (a non-2xx answer, out of time), too many deliveries, and what a guard has stopped
 //! and was kept, at `error` what an operator has to mend, with the SQLSTATE or the kind of the fault
-//! as `fault`. What a guard has stopped and nobody keeps is a warning besides its rejection. Endless 400s and
+//! as `fault`. What is to be rejected because of a guard is a warning besides. Endless 400s and
 //! nothing in the log: set the target to `debug` and read which rule failed.
 
 mod answer;

@@ -166,6 +166,8 @@ pub enum SecretFault {
     SurroundingWhitespace,
     /// It stands in quotes, which would become part of the key.
     Quoted,
+    /// Something stands before `whsec_`: the name of a variable, say.
+    NotAlone,
     /// It holds control characters, or others that cannot be seen.
     InvisibleCharacter,
     /// It is an API key (`sk_`, `rk_` or `pk_`).
@@ -184,6 +186,7 @@ impl fmt::Display for SecretFault {
             Self::SurroundingWhitespace => {
                 "the signing secret has white space around it: remove it"
             }
+            Self::NotAlone => "something stands before whsec_: copy the signing secret alone",
             Self::Quoted => "the signing secret stands in quotes: remove them",
             Self::InvisibleCharacter => {
                 "the signing secret has characters that cannot be seen: copy it again"

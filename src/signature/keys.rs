@@ -28,7 +28,8 @@ pub(super) struct Key {
     pub(super) retires_at: Option<SystemTime>,
     /// Shared by all copies of the key, in whichever set.
     usage: Arc<Usage>,
-    mac: Hmac<Sha256>,
+    /// Behind a pointer: a vector that grows leaves what it held behind, unwiped.
+    mac: Arc<Hmac<Sha256>>,
 }
 
 #[derive(Default)]
@@ -44,7 +45,8 @@ impl Keys {
     }
 
     pub(super) fn with(mut self, secret: SigningSecret) -> Self {
-        if let Some(key) = Key::of(&secret) {
+        if let Some(mut key) = Key::of(&secret) {
+            key.usage = self.usage_of(&key);
             self.0.retain(|other| !other.is_of_the_same_value(&key));
             let retiring = self.0.partition_point(|key| key.retires_at.is_none());
             self.0.insert(retiring, key);
@@ -55,24 +57,28 @@ impl Keys {
     /// The set that follows this one: `new` is active, every other key retires after `overlap`,
     /// unless it retires sooner already.
     pub(super) fn rotated(&self, new: &Self, overlap: Duration, now: SystemTime) -> Self {
-        let known = |key: &Key| {
-            let mut others = self.0.iter();
-            others.find(|other| other.is_of_the_same_value(key))
-        };
         let active = new.0.iter().map(|key| Key {
-            usage: Arc::clone(&known(key).unwrap_or(key).usage),
+            usage: self.usage_of(key),
             ..key.clone()
         });
         let retires_at = now.checked_add(overlap);
-        let retiring = self.0.iter().filter(|key| {
-            let stays = new.0.iter().any(|new| new.is_of_the_same_value(key));
-            !stays && !key.has_retired(now)
+        let others = self.0.iter().filter(|key| {
+            let mut new = new.0.iter();
+            !new.any(|new| new.is_of_the_same_value(key))
         });
-        let retiring = retiring.map(|key| Key {
+        let retiring = others.map(|key| Key {
             retires_at: [key.retires_at, retires_at].into_iter().flatten().min(),
             ..key.clone()
         });
+        // Not kept until somebody looks: a clock that steps back would revive it.
+        let retiring = retiring.filter(|key| !key.has_retired(now));
         Self(active.chain(retiring).collect())
+    }
+
+    /// The count of a key, which may be in the set already.
+    fn usage_of(&self, key: &Key) -> Arc<Usage> {
+        let known = self.0.iter().find(|other| other.is_of_the_same_value(key));
+        Arc::clone(&known.unwrap_or(key).usage)
     }
 
     /// The first key that has signed one of the header's signatures.
@@ -104,7 +110,7 @@ impl Key {
             scope: Arc::new(secret.scope.clone()),
             retires_at: None,
             usage: Arc::default(),
-            mac,
+            mac: Arc::new(mac),
         })
     }
 
@@ -123,7 +129,7 @@ impl Key {
     }
 
     fn mac<const PARTS: usize>(&self, parts: [&[u8]; PARTS]) -> [u8; MAC_BYTES] {
-        let mut mac = self.mac.clone();
+        let mut mac = Hmac::clone(&self.mac);
         for part in parts {
             mac.update(part);
         }

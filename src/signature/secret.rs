@@ -103,8 +103,8 @@ impl SigningSecret {
 
     /// Takes a secret from a file, as Kubernetes, Docker or Vault mount one.
     ///
-    /// One line end at the file's end is not part of the secret. The file is read at once, on the
-    /// calling thread. When it changes, give the new secret to [`Verifier::rotate`]: see
+    /// One line end at the file's end is not part of the secret. The file, which must not be a pipe,
+    /// is read at once, on the calling thread. When it changes, give the new secret to [`Verifier::rotate`]: see
     /// `examples/rotate.rs`.
     ///
     /// [`Verifier::rotate`]: crate::Verifier::rotate
@@ -145,7 +145,9 @@ impl SigningSecret {
     /// Gives the secret a name that may be logged, to tell which of several secrets matched.
     #[must_use]
     pub fn named(mut self, name: impl Into<Arc<str>>) -> Self {
-        self.scope.name = Some(name.into());
+        let name = name.into();
+        let is_secret = looks_like_a_secret(&name) || *name == **self.value;
+        self.scope.name = Some(if is_secret { "hidden".into() } else { name });
         self
     }
 
@@ -155,6 +157,10 @@ impl SigningSecret {
     /// **Not for the live secret of a Connect endpoint**: Stripe sends test events there too, and
     /// would go on delivering what is rejected. Set [`Guards::mode`](crate::Guards::mode) instead,
     /// which keeps them or ignores them.
+    ///
+    /// It keeps an event of the wrong mode out, not an event's id: who has a test secret can still
+    /// sign a test event with the id of a live one, which would then be a duplicate. Give the two
+    /// secrets endpoints with labels of their own, or guard the mode.
     #[must_use]
     pub fn for_mode(mut self, mode: Mode) -> Self {
         self.scope.mode = Some(mode);
@@ -176,10 +182,16 @@ impl SigningSecret {
 
 /// Whoever gives the secret for the name of its place does not want to read it in the log.
 fn shown(place: &str, kind: &str) -> String {
-    match place.contains("whsec_") {
+    match looks_like_a_secret(place) {
         true => format!("{kind}, whose name looks like a secret"),
         false => place.to_owned(),
     }
+}
+
+/// Beginning like one, and not the path of a file that is called so.
+fn looks_like_a_secret(text: &str) -> bool {
+    let prefixes = ["whsec_", "sk_", "rk_", "pk_"];
+    !text.contains('/') && prefixes.iter().any(|prefix| text.contains(prefix))
 }
 
 fn read(path: &Path) -> Result<Zeroizing<String>, SecretFault> {
@@ -224,6 +236,9 @@ fn refuse_unusable(value: &str) -> Result<(), SecretFault> {
     if value.chars().any(is_invisible) {
         return Err(SecretFault::InvisibleCharacter);
     }
+    if !value.starts_with("whsec_") && value.contains("whsec_") {
+        return Err(SecretFault::NotAlone);
+    }
     if ["sk_", "rk_", "pk_"]
         .iter()
         .any(|prefix| value.starts_with(prefix))
@@ -242,13 +257,26 @@ fn is_quoted(value: &str) -> bool {
     })
 }
 
-/// Control characters, and those that copying from a page or a file brings along: soft hyphen, zero
+/// White space but for the blank, control characters, and those that copying from a page or a file brings along: soft hyphen, zero
 /// width space and joiners, marks of direction, byte order mark.
 fn is_invisible(character: char) -> bool {
     character.is_control()
+        || (character.is_whitespace() && character != ' ')
         || matches!(
             character,
-            '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+            '\u{ad}'
+                | '\u{34f}'
+                | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{202a}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{2800}'
+                | '\u{3164}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
         )
 }
 
@@ -272,6 +300,10 @@ mod tests {
             ("whsec_a\u{202e}b", SecretFault::InvisibleCharacter),
             ("\"whsec_a\"", SecretFault::Quoted),
             ("'whsec_a'", SecretFault::Quoted),
+            ("“whsec_a”", SecretFault::NotAlone),
+            ("STRIPE_WEBHOOK_SECRET=whsec_a", SecretFault::NotAlone),
+            ("whsec_a\u{a0}b", SecretFault::InvisibleCharacter),
+            ("\u{3164}", SecretFault::InvisibleCharacter),
             ("sk_test_a", SecretFault::ApiKey),
             ("rk_live_a", SecretFault::ApiKey),
             ("pk_live_a", SecretFault::ApiKey),
@@ -320,8 +352,14 @@ mod tests {
         for error in [
             SigningSecret::from_env("whsec_marker").unwrap_err(),
             SigningSecret::from_file("whsec_marker").unwrap_err(),
+            SigningSecret::from_env("sk_live_marker").unwrap_err(),
         ] {
             assert!(!error.to_string().contains("marker"), "{error}");
         }
+        let named = SigningSecret::new("whsec_a").unwrap();
+        let shown = format!("{:?}", named.named("whsec_marker"));
+        assert!(!shown.contains("marker"), "{shown}");
+        let path = SigningSecret::from_file("/run/secrets/whsec_prod").unwrap_err();
+        assert!(path.to_string().starts_with("/run/secrets/whsec_prod: "));
     }
 }

@@ -133,7 +133,8 @@ fn a_snapshot_event_cannot_borrow_the_id_of_another() {
 fn what_only_informs_may_have_any_form() {
     let event = parse(
         r#"{"id": "evt_1", "object": "event", "type": "a.type.to.come", "created": 1e400,
-            "api_version": 7, "request": "req_1", "related_object": [], "data": [],
+            "api_version": 7, "request": ["req_1"], "data": [{"id": "cs_1", "amount_total": 1}],
+            "related_object": ["cs_1", "checkout.session", "/v1/checkout/sessions/cs_1"],
             "context": {}, "account": ""}"#,
     )
     .unwrap();
@@ -141,6 +142,7 @@ fn what_only_informs_may_have_any_form() {
     assert_eq!(event.api_version(), None);
     assert_eq!(event.context(), None);
     assert_eq!(event.account(), None);
+    assert_eq!((event.related_object(), event.request()), (None, None));
     assert!(event.object::<Session>().is_err());
 }
 
