@@ -35,8 +35,23 @@ pub trait Ledger: Backend {}
 
 impl<DB: Backend> Ledger for DB {}
 
-const IS_PROCESSED: &str = "select exists (
-    select 1 from processed_stripe_events where event_id = $1 and endpoint = $2)";
+/// Which row of `stripe_inbox` is that of an event which a guard has stopped.
+macro_rules! stopped_row {
+    () => {
+        "event_id = $1 and endpoint = $2 and state = 'quarantined'
+            and substr(last_error, 1, 6) = 'guard_'"
+    };
+}
+use stopped_row;
+
+const IS_PROCESSED: &str = concat!(
+    "select exists (
+        select 1 from processed_stripe_events where event_id = $1 and endpoint = $2
+     ) and not exists (
+        select 1 from stripe_inbox where ",
+    stopped_row!(),
+    ")"
+);
 
 /// Binds what a statement writes of an entry, as `$1` to `$6`.
 macro_rules! bind_entry {
@@ -100,13 +115,22 @@ pub trait Backend: Database {
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// Whether the entry of an event is there.
+    /// Whether the entry of an event is there, and not because a guard has stopped it.
     fn is_processed(
         connection: &mut Self::Connection,
         entry: &Entry<'_>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
-    /// Keeps an event in the inbox, as quarantined. One that is in the inbox already stays as it is.
+    /// Forgets an event that a guard has stopped, here and in the inbox. False: none has.
+    ///
+    /// Waits for a transaction that does the same.
+    fn readmit(
+        connection: &mut Self::Connection,
+        entry: &Entry<'_>,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Keeps an event in the inbox, as quarantined. One that is in the inbox already stays as it is,
+    /// but for bytes that were scrubbed.
     fn quarantine(
         connection: &mut Self::Connection,
         inbox: &InboxEntry<'_>,
@@ -153,7 +177,7 @@ impl<'a> Entry<'a> {
             event_id: event.deduplication_id(),
             endpoint,
             event_type: event.event_type(),
-            account: event.account(),
+            account: event.account_or_context(),
             livemode: event.livemode(),
             created_unix: event.created().and_then(unix_seconds),
         }

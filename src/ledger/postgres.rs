@@ -5,7 +5,9 @@ use sqlx::{
     query_as, query_scalar,
 };
 
-use super::{Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run};
+use super::{
+    Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run, stopped_row,
+};
 
 const MIGRATIONS: &[(&str, &str)] = &[(
     "ledger inbox effects",
@@ -138,6 +140,26 @@ impl Backend for Postgres {
             .map_err(of_statement)
     }
 
+    async fn readmit(
+        connection: &mut PgConnection,
+        entry: &Entry<'_>,
+    ) -> Result<bool, LedgerError> {
+        let forgotten = query(concat!(
+            "with stopped as (delete from stripe_inbox where ",
+            stopped_row!(),
+            " returning event_id)
+             delete from processed_stripe_events
+             where event_id = $1 and endpoint = $2 and exists (select from stopped)",
+        ));
+        let forgotten = forgotten
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
+        Ok(forgotten.rows_affected() > 0)
+    }
+
     async fn quarantine(
         connection: &mut PgConnection,
         inbox: &InboxEntry<'_>,
@@ -147,7 +169,8 @@ impl Backend for Postgres {
                 (event_id, endpoint, event_type, account, livemode, created_at,
                  object_id, payload, state, due_at, last_error)
              values ($1, $2, $3, $4, $5, to_timestamp($6), $7, $8, 'quarantined', null, $9)
-             on conflict (event_id, endpoint) do nothing",
+             on conflict (event_id, endpoint) do update set payload = excluded.payload
+                where stripe_inbox.payload is null",
         );
         let entry = &inbox.entry;
         bind_entry!(insert, entry, entry.created_unix)

@@ -8,7 +8,9 @@ use sqlx::{
     query_scalar,
 };
 
-use super::{Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run};
+use super::{
+    Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run, stopped_row,
+};
 
 const MIGRATIONS: &[(&str, &str)] = &[(
     "ledger inbox effects",
@@ -107,6 +109,25 @@ impl Backend for Sqlite {
             .map_err(of_statement)
     }
 
+    async fn readmit(
+        connection: &mut SqliteConnection,
+        entry: &Entry<'_>,
+    ) -> Result<bool, LedgerError> {
+        let stopped = query(concat!("delete from stripe_inbox where ", stopped_row!()));
+        let stopped = stopped.bind(entry.event_id).bind(entry.endpoint);
+        let stopped = stopped.execute(&mut *connection).await;
+        if stopped.map_err(of_statement)?.rows_affected() == 0 {
+            return Ok(false);
+        }
+        query("delete from processed_stripe_events where event_id = $1 and endpoint = $2")
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
+        Ok(true)
+    }
+
     async fn quarantine(
         connection: &mut SqliteConnection,
         inbox: &InboxEntry<'_>,
@@ -116,7 +137,8 @@ impl Backend for Sqlite {
                 (event_id, endpoint, event_type, account, livemode, created_at,
                  object_id, payload, state, due_at, last_error)
              values ($1, $2, $3, $4, $5, $6, $7, $8, 'quarantined', null, $9)
-             on conflict (event_id, endpoint) do nothing",
+             on conflict (event_id, endpoint) do update set payload = excluded.payload
+                where stripe_inbox.payload is null",
         );
         let entry = &inbox.entry;
         bind_entry!(insert, entry, entry.created_unix_ms())

@@ -55,13 +55,32 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     ///
     /// Waits for a transaction that has written it and not ended yet.
     pub(crate) async fn claim(&mut self, entry: &Entry<'_>) -> Result<bool, LedgerError> {
-        let time_max = self
-            .limits
-            .claim_wait_max
-            .saturating_add(STATEMENT_TIME_MAX);
+        let time_max = self.claim_time_max();
         let claimed = DB::claim(&mut self.connection, entry, &self.limits);
         self.seal = within(time_max, claimed).await?;
         Ok(self.seal.is_some())
+    }
+
+    fn claim_time_max(&self) -> Duration {
+        let wait_max = self.limits.claim_wait_max;
+        wait_max.saturating_add(STATEMENT_TIME_MAX)
+    }
+
+    /// Likewise, also if the entry is there because a guard has stopped the event: this delivery of it
+    /// has passed.
+    pub(crate) async fn claim_or_readmit(
+        &mut self,
+        entry: &Entry<'_>,
+    ) -> Result<bool, LedgerError> {
+        if self.claim(entry).await? {
+            return Ok(true);
+        }
+        let time_max = self.claim_time_max();
+        let readmitted = DB::readmit(&mut self.connection, entry);
+        match within(time_max, readmitted).await? {
+            true => self.claim(entry).await,
+            false => Ok(false),
+        }
     }
 
     /// Does without an entry, for an event that is not deduplicated.

@@ -62,7 +62,7 @@ impl<DB: Ledger> Delivery<DB> {
     }
 
     async fn keep(&self, reason: StopReason) -> Result<(), Stop> {
-        let mut transaction = self.begin().await?;
+        let mut transaction = self.begin(true).await?;
         let kept = InboxEntry::new(&self.event, &self.endpoint, reason.code());
         transaction.quarantine(&kept).await?;
         Ok(transaction.commit().await?)
@@ -73,7 +73,7 @@ impl<DB: Ledger> Delivery<DB> {
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
         let prepared = self.prepare().await?;
-        let transaction = Arc::new(Mutex::new(self.begin().await?));
+        let transaction = Arc::new(Mutex::new(self.begin(false).await?));
         let request = self.request(parts, prepared, Offer::of(&transaction));
         let response = self.handle(handler, request).await?;
         let kept = |_| Stop::Answer(Answer::TransactionKept);
@@ -108,20 +108,25 @@ impl<DB: Ledger> Delivery<DB> {
     }
 
     /// Opens a transaction that holds the event's claim.
-    async fn begin(&self) -> Result<LedgerTransaction<DB>, Stop> {
+    async fn begin(&self, is_stopped: bool) -> Result<LedgerTransaction<DB>, Stop> {
         let layer = &*self.layer;
         let places = Arc::clone(&layer.places);
         let mut transaction = LedgerTransaction::begin(&layer.pool, places, layer.limits).await?;
-        if !self.claim(&mut transaction).await? {
+        if !self.claim(&mut transaction, is_stopped).await? {
             roll_back(&mut transaction).await;
             return Err(Stop::Answer(Answer::Duplicate));
         }
         Ok(transaction)
     }
 
-    async fn claim(&self, transaction: &mut LedgerTransaction<DB>) -> Result<bool, LedgerError> {
+    async fn claim(
+        &self,
+        transaction: &mut LedgerTransaction<DB>,
+        is_stopped: bool,
+    ) -> Result<bool, LedgerError> {
         match self.event.is_deduplicated() {
-            true => transaction.claim(&self.entry()).await,
+            true if is_stopped => transaction.claim(&self.entry()).await,
+            true => transaction.claim_or_readmit(&self.entry()).await,
             false => transaction.skip_claim().await.map(|()| true),
         }
     }

@@ -154,7 +154,10 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// [`EVENT_AGE_MAX_DEFAULT`](crate::guard::EVENT_AGE_MAX_DEFAULT), unless set.
     ///
     /// What a guard stops is kept in `stripe_inbox` as `quarantined`, together with its row in
-    /// `processed_stripe_events`, so that a redelivery is a duplicate.
+    /// `processed_stripe_events`, so that a redelivery is a duplicate. Once a delivery of the same
+    /// event passes, it is processed, and leaves the inbox: from another endpoint with another API
+    /// version, say, or redelivered after the guards were changed. Of the events that share an id and
+    /// are [not deduplicated](crate::once#not-deduplicated) the first is kept.
     #[must_use]
     pub fn guards(mut self, guards: Guards) -> Self {
         self.guards = guards;

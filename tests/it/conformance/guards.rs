@@ -1,7 +1,11 @@
 //! Genuine events that an endpoint is not to process.
 
+use std::{convert::Infallible, future::ready};
+
 use axum::http::{StatusCode, request::Parts};
-use axum_stripe_webhook::{Guards, Mode, ProvideVerifier, Provided, StopReason, WhenStopped};
+use axum_stripe_webhook::{
+    EventTx, Guards, Mode, ProcessOnceLayer, ProvideVerifier, Provided, StopReason, WhenStopped,
+};
 use futures_util::future::join_all;
 
 use crate::{
@@ -13,6 +17,9 @@ use crate::{
 on_both![
     what_a_guard_stops_is_kept_as_signed_and_not_run,
     a_redelivery_of_a_kept_event_is_a_duplicate,
+    a_kept_event_is_run_once_when_a_delivery_of_it_passes,
+    who_signs_a_test_event_with_a_live_ones_id_cannot_make_it_disappear,
+    an_event_whose_age_cannot_be_told_is_not_run,
     copies_at_once_of_a_stopped_event_are_kept_once,
     what_is_to_be_rejected_or_ignored_leaves_no_row,
     a_stopped_event_that_cannot_be_kept_is_not_acknowledged,
@@ -88,10 +95,77 @@ async fn a_redelivery_of_a_kept_event_is_a_duplicate<DB: TestBackend>() {
     assert_eq!(answer(stripe::delivery(&body)).await, "kept\n");
     assert_eq!(answer(stripe::delivery(&body)).await, "already processed\n");
     assert_eq!(endpoint.rows().await, 2);
-    // Without the guard too: that it is kept is what was decided about it.
-    let unguarded = endpoint.other_process(work::<DB>, |layer| layer).await;
-    assert_eq!(unguarded.deliver("evt_1").await, StatusCode::OK);
-    assert_eq!(endpoint.rows().await, 2);
+}
+
+/// Another endpoint of the service delivers it in another API version, or the guard was changed.
+async fn a_kept_event_is_run_once_when_a_delivery_of_it_passes<DB: TestBackend>() {
+    let dahlia = Guards::new().only_api_train("2026-04-22.dahlia");
+    let strict = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(dahlia)).await;
+    assert_eq!(strict.deliver("evt_1").await, StatusCode::OK);
+    let fails = |mut tx: EventTx<DB>| async move {
+        DB::work(&mut tx, "evt_1").await.unwrap();
+        StatusCode::BAD_GATEWAY
+    };
+    let failing = strict.other_process(fails, |layer| layer).await;
+    assert_eq!(failing.deliver("evt_1").await, StatusCode::BAD_GATEWAY);
+    assert_eq!(strict.processed().await, (1, 0));
+    assert_eq!(strict.count("stripe_inbox").await, 1);
+    let prepared = |layer: ProcessOnceLayer<DB>| layer.prepare(|_| ready(Ok::<_, Infallible>(())));
+    let first = strict.other_process(work::<DB>, prepared).await;
+    let second = strict.other_process(work::<DB>, |layer| layer).await;
+    let copies = (0..30).map(|copy| match copy % 3 {
+        0 => strict.deliver("evt_1"),
+        1 => first.deliver("evt_1"),
+        _ => second.deliver("evt_1"),
+    });
+    for answer in join_all(copies).await {
+        let busy = [StatusCode::CONFLICT, StatusCode::SERVICE_UNAVAILABLE];
+        assert!(answer == StatusCode::OK || busy.contains(&answer));
+    }
+    for endpoint in [&first, &second, &strict] {
+        assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    }
+    assert_eq!(strict.processed().await, (1, 1));
+    assert_eq!(strict.count("stripe_inbox").await, 0);
+}
+
+async fn who_signs_a_test_event_with_a_live_ones_id_cannot_make_it_disappear<DB: TestBackend>() {
+    let live = Guards::new().mode(Mode::Live);
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live)).await;
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    let genuine = stripe::event("evt_1").replace("\"livemode\": false", "\"livemode\": true");
+    for _ in 0..2 {
+        let answer = endpoint.send(stripe::delivery(&genuine)).await;
+        assert_eq!(answer, StatusCode::OK);
+        assert_eq!(endpoint.processed().await, (1, 1));
+    }
+}
+
+async fn an_event_whose_age_cannot_be_told_is_not_run<DB: TestBackend>() {
+    let endpoint = Endpoint::<DB>::new(work::<DB>).await;
+    let made = |id: &str, created: &str| {
+        let now = format!("\"created\": {}", stripe::unix_now());
+        let event = stripe::event_made_at(id, "charge.refunded", stripe::unix_now());
+        let change = event
+            .lines()
+            .find(|line| line.contains("created"))
+            .unwrap()
+            .to_owned();
+        assert!(change.contains(&now[..16]));
+        event.replace(&change, created)
+    };
+    for (id, created, handled) in [
+        ("evt_1", r#""created": "2020-01-01T02:00:00+02:00","#, 0),
+        ("evt_2", r#""created": -1,"#, 0),
+        ("evt_3", r#""created": 1.7672256e9,"#, 0),
+        ("evt_4", r#""created": null,"#, 1),
+        ("evt_5", "", 2),
+    ] {
+        let answer = endpoint.send(stripe::delivery(&made(id, created))).await;
+        assert_eq!(answer, StatusCode::OK);
+        assert_eq!(endpoint.count("work").await, handled, "{created}");
+    }
+    assert_eq!(endpoint.count("stripe_inbox").await, 3);
 }
 
 async fn copies_at_once_of_a_stopped_event_are_kept_once<DB: TestBackend>() {
