@@ -6,8 +6,10 @@ use base64::{
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use bytes::Bytes;
+use hmac::digest::Digest;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::value::RawValue;
+use sha2::Sha256;
 
 use super::{
     case::Repaired,
@@ -20,7 +22,7 @@ use crate::BODY_BYTES_MAX;
 /// order mark, CR LF and a last line break.
 const UNDONE_MAX: usize = 3;
 
-/// Most bodies that are kept, so that memory is bounded: eight are all subsets of three flaws.
+/// Most bodies that are tried before the guesses: eight are all subsets of three flaws.
 const BODIES_MAX: usize = 16;
 
 /// Longest name of a form's field before the body in it, in bytes; `payload` is usual.
@@ -57,31 +59,56 @@ const UNDO: [(BodyFlaw, Undo); 10] = [
     (BodyFlaw::ProxyEvent, from_proxy_event),
 ];
 
-/// The body as it came, then with flaws undone that its bytes show: fewest first, all of them last.
-pub(super) fn repaired(body: &[u8]) -> Vec<Repaired<Bytes, BodyFlaw>> {
-    let mut bodies = vec![Repaired::as_given(Bytes::copy_from_slice(body))];
+/// Flaws to undo, one after the other, to get a body from the one that was given. The bodies
+/// themselves are not kept: each may be as large as the given one.
+pub(super) type Repair = Vec<BodyFlaw>;
+
+/// None, then the flaws that the body's bytes show: fewest first, all of them last.
+pub(super) fn repairs(given: &Bytes) -> Vec<Repair> {
+    let mut repairs = vec![Repair::new()];
+    let mut digests = vec![Sha256::digest(given)];
     let mut next = 0;
-    while let Some(body) = bodies.get(next).cloned() {
+    while let Some(undone) = repairs.get(next).filter(|undone| undone.len() < UNDONE_MAX) {
         next += 1;
-        if body.undone.len() == UNDONE_MAX {
-            break;
-        }
+        let Some(body) = repaired(given, undone) else {
+            continue;
+        };
         for (flaw, undo) in UNDO {
-            let Some(undone) = undo(&body.value) else {
-                continue;
-            };
-            let is_new = !bodies.iter().any(|known| known.value == undone);
-            if is_new && undone.len() <= BODY_BYTES_MAX && bodies.len() < BODIES_MAX {
-                bodies.push(body.with(undone.into(), flaw));
+            let value = undo(&body.value).filter(|value| value.len() <= BODY_BYTES_MAX);
+            let digest = value.as_deref().map(Sha256::digest);
+            let new = digest.filter(|digest| !digests.contains(digest));
+            if let Some(digest) = new.filter(|_| repairs.len() < BODIES_MAX) {
+                digests.push(digest);
+                repairs.push([&body.undone[..], &[flaw]].concat());
             }
         }
     }
-    bodies
+    repairs
+}
+
+/// The given body with those flaws undone.
+pub(super) fn repaired(given: &Bytes, undone: &[BodyFlaw]) -> Option<Repaired<Bytes, BodyFlaw>> {
+    let given = Repaired::as_given(given.clone());
+    undone.iter().try_fold(given, |body, flaw| {
+        let (_, undo) = UNDO.into_iter().find(|(other, _)| other == flaw)?;
+        Some(body.with(undo(&body.value)?.into(), *flaw))
+    })
+}
+
+/// The repairs to guess on from: of all that can be seen, of all but what genuine data may look
+/// like, and of nothing.
+pub(super) fn last_repairs(repairs: &[Repair]) -> Vec<&Repair> {
+    let is_sure = |undone: &&Repair| !undone.contains(&BodyFlaw::Mojibake);
+    let sure = repairs.iter().rfind(is_sure);
+    let last = [repairs.last(), sure, repairs.first()];
+    let mut last: Vec<_> = last.into_iter().flatten().collect();
+    last.dedup();
+    last
 }
 
 /// What the body may have been before it was changed in ways that leave no trace.
 pub(super) fn guesses(
-    body: &Repaired<Bytes, BodyFlaw>,
+    body: Repaired<Bytes, BodyFlaw>,
 ) -> impl Iterator<Item = Repaired<Bytes, BodyFlaw>> {
     let with_end = [&body.value, &b"\n"[..]].concat();
     let with_end = body.with(with_end.into(), BodyFlaw::EndRemoved);
@@ -92,7 +119,7 @@ pub(super) fn guesses(
     });
     let rewritten = styles
         .filter(move |_| is_object)
-        .filter_map(|(layout, escapes)| {
+        .filter_map(move |(layout, escapes)| {
             let flaw = match escapes {
                 Escapes::Kept => BodyFlaw::Reformatted,
                 _ => BodyFlaw::Reescaped,

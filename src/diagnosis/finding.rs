@@ -7,51 +7,64 @@ use crate::signature::VerifyError;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Finding {
-    /// The delivery verifies as it stands.
+    /// `genuine`: the delivery verifies as it stands.
     Genuine {
         /// The name of the secret.
         name: String,
     },
-    /// What [`Verifier::verify`](crate::Verifier::verify) says: of the delivery as it stands, and
-    /// once more if the repaired one is too old or from the future.
+    /// [`VerifyError::code`]: what [`Verifier::verify`](crate::Verifier::verify) says of the
+    /// delivery as it stands, and once more if the repaired one is too old or from the future.
     Refused(VerifyError),
-    /// The body is larger than any that a service takes, and was not looked at.
+    /// `body_too_large`: the body is larger than any that a service takes, and was not looked at.
     BodyTooLarge {
         /// Its size in bytes.
         bytes: usize,
     },
-    /// No secret was given.
+    /// `no_secret`: there is no signing secret to try.
     NoSecret,
     /// Something about a secret.
     Secret {
+        /// Which of the given secrets, from 0.
+        index: usize,
         /// The secret's name.
         name: String,
         /// What it is.
         flaw: SecretFlaw,
-        /// Whether the signature fits once it is undone.
-        proven: bool,
+        /// How that is known.
+        evidence: Evidence,
     },
     /// Something about the header.
     Header {
         /// What it is.
         flaw: HeaderFlaw,
-        /// Whether the signature fits once it is undone.
-        proven: bool,
+        /// How that is known.
+        evidence: Evidence,
     },
     /// Something about the body.
     Body {
         /// What it is.
         flaw: BodyFlaw,
-        /// Whether the signature fits once it is undone.
-        proven: bool,
+        /// How that is known.
+        evidence: Evidence,
     },
-    /// Nothing was found that would explain why the signature does not fit.
+    /// `unexplained`: nothing that can be undone makes the signature fit.
     Unexplained,
 }
 
+/// How a flaw is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evidence {
+    /// The signature fits once it is undone.
+    Proven,
+    /// It looks so, but nothing fits once it is undone.
+    Refuted,
+    /// It looks so, and cannot be undone.
+    Seen,
+}
+
 impl Finding {
-    /// The name of the finding, for tools. Those of [`Refused`](Self::Refused) are
-    /// [`VerifyError::code`].
+    /// The name of the finding, for tools.
     #[must_use]
     pub fn code(&self) -> &'static str {
         self.texts().0
@@ -81,36 +94,19 @@ impl Finding {
             Self::Unexplained => (
                 "unexplained",
                 "nothing that can be undone makes the signature fit",
-                "it is a forgery, or made with a secret that was not given: each endpoint has its \
+                "unless another line explains it, it is a forgery, or made with a secret that was not given: each endpoint has its \
                  own, test and live mode differ, and so does the CLI's listener \
                  (stripe listen --print-secret)",
             ),
         }
     }
 
-    pub(super) fn secret_name(&self) -> Option<&str> {
+    fn evidence(&self) -> Option<Evidence> {
         match self {
-            Self::Secret { name, .. } => Some(name),
+            Self::Secret { evidence, .. }
+            | Self::Header { evidence, .. }
+            | Self::Body { evidence, .. } => Some(*evidence),
             _ => None,
-        }
-    }
-
-    fn proven(&self) -> bool {
-        match self {
-            Self::Secret { proven, .. }
-            | Self::Header { proven, .. }
-            | Self::Body { proven, .. } => *proven,
-            _ => false,
-        }
-    }
-
-    /// Whether it can be undone, so that trying proves or refutes it.
-    pub(super) fn is_tried(&self) -> bool {
-        match self {
-            Self::Secret { flaw, .. } => !matches!(flaw, SecretFlaw::Unusable(_)),
-            Self::Header { flaw, .. } => !matches!(flaw, HeaderFlaw::SignatureForm),
-            Self::Body { flaw, .. } => flaw.is_tried(),
-            _ => false,
         }
     }
 
@@ -132,24 +128,27 @@ impl fmt::Display for Finding {
         if let Self::Genuine { name } | Self::Secret { name, .. } = self {
             write!(f, "{name}: ")?;
         }
-        if let Self::Secret {
-            flaw: SecretFlaw::Unusable(fault),
-            ..
-        } = self
-        {
-            return fault.fmt(f);
-        }
         let (_, what, advice) = self.texts();
-        f.write_str(what)?;
+        match self {
+            Self::Secret {
+                flaw: SecretFlaw::Unusable(fault),
+                ..
+            } => return fault.fmt(f),
+            Self::Body {
+                flaw: BodyFlaw::NotEvent(error),
+                ..
+            } => return write!(f, "{error}; {advice}"),
+            _ => f.write_str(what)?,
+        }
         if let Some(detail) = self.detail() {
             write!(f, " ({detail})")?;
         }
         write!(f, ": {advice}")?;
-        match (self.proven(), self.is_tried()) {
-            (true, _) => f.write_str("; proven: the signature fits once this is undone"),
-            (false, true) => f.write_str("; this alone does not explain it: undone, nothing fits"),
-            (false, false) => Ok(()),
-        }
+        f.write_str(match self.evidence() {
+            Some(Evidence::Proven) => "; proven: the signature fits once this is undone",
+            Some(Evidence::Refuted) => "; this alone does not explain it: undone, nothing fits",
+            Some(Evidence::Seen) | None => "",
+        })
     }
 }
 

@@ -12,6 +12,19 @@ use crate::signature::{MAC_BYTES, SignatureHeader, SigningSecret, Verifier, Veri
 
 const PREFIX: &str = "whsec_";
 
+/// Those of `.env` files, and those that word processors and chats make of them.
+const QUOTES: [char; 15] = [
+    '"', '\'', '`', '“', '”', '„', '‟', '‘', '’', '‚', '‛', '«', '»', '‹', '›',
+];
+
+/// Shortest part of a secret that no name shows, in bytes: a shorter one is a word of a test's
+/// secret, which its name may well have too.
+const PART_BYTES_MIN: usize = 8;
+
+/// Letters and digits that no name has in a row. Stripe's secrets have 32 or 64, the ids of its
+/// accounts 16.
+const ALPHANUMERIC_RUN_MIN: usize = 20;
+
 /// A secret to try: one that was given, or that with flaws undone.
 pub(super) struct Key {
     /// Which of the given secrets it comes from.
@@ -61,13 +74,17 @@ impl Key {
 
 type Undo = fn(&str) -> String;
 
-const UNDO: [(SecretFlaw, Undo); 4] = [
-    (SecretFlaw::Whitespace, |value| value.trim().to_owned()),
-    (SecretFlaw::Quoted, |value| {
-        value.trim_matches(['"', '\'', '`']).to_owned()
+const UNDO: [(SecretFlaw, Undo); 5] = [
+    (SecretFlaw::Base64, |value| {
+        from_base64(value).unwrap_or_else(|| value.to_owned())
     }),
+    (SecretFlaw::Whitespace, |value| value.trim().to_owned()),
     (SecretFlaw::Invisible, |value| {
-        value.chars().filter(char::is_ascii_graphic).collect()
+        let can_be_seen = |it: &char| it.is_ascii_graphic() || QUOTES.contains(it);
+        value.chars().filter(can_be_seen).collect()
+    }),
+    (SecretFlaw::Quoted, |value| {
+        value.trim_matches(QUOTES).to_owned()
     }),
     (SecretFlaw::PrefixMissing, |value| {
         match value.starts_with(PREFIX) {
@@ -90,18 +107,53 @@ fn repaired(value: &str) -> Vec<Repaired<Zeroizing<String>, SecretFlaw>> {
     secrets
 }
 
-/// Whether it lacks what Stripe's secrets begin with.
-pub(super) fn lacks_prefix(value: &str) -> bool {
-    !value.starts_with(PREFIX)
+/// Whether a name shows a secret, or enough of it to complete it.
+pub(super) fn shows(name: &str, value: &str) -> bool {
+    name.contains(PREFIX)
+        || repaired(value).iter().any(|secret| {
+            let value = secret.value.trim();
+            let part = value.split_once(PREFIX).map_or("", |(_, part)| part);
+            let shows_part = part.len() >= PART_BYTES_MIN && name.contains(part);
+            shows_part || (!value.is_empty() && name.contains(value))
+        })
+}
+
+/// Whether the name may be the secret and the value its name.
+pub(super) fn is_swapped(name: &str, value: &str) -> bool {
+    let value = value.trim();
+    let of_variable = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    let is_variable = !value.is_empty() && value.bytes().all(of_variable);
+    let is_random = name
+        .split(|character: char| !character.is_ascii_alphanumeric())
+        .any(|run| run.len() >= ALPHANUMERIC_RUN_MIN);
+    is_variable || (is_random && !value.contains(PREFIX))
 }
 
 /// Whether the body is signed with the key that a secret is the base64 of.
 pub(super) fn fits_decoded(value: &str, body: &[u8], header: &[u8]) -> bool {
-    let value = value.trim();
-    let base64 = value.strip_prefix(PREFIX).unwrap_or(value);
-    let key = Zeroizing::new(BASE64.decode(base64).unwrap_or_default());
-    // Anybody can sign with an empty key.
-    !key.is_empty() && is_signed(&key, body, header).unwrap_or(false)
+    let key = decoded(value).filter(|key| {
+        // Anybody can sign with an empty key, and who signs with a secret of Stripe's decodes none.
+        !key.is_empty() && !holds_secret(key)
+    });
+    key.is_some_and(|key| is_signed(&key, body, header).unwrap_or(false))
+}
+
+fn from_base64(value: &str) -> Option<String> {
+    let secret = decoded(value).filter(|secret| holds_secret(secret))?;
+    str::from_utf8(&secret).ok().map(str::to_owned)
+}
+
+fn decoded(value: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let base64: String = value.chars().filter(char::is_ascii_graphic).collect();
+    let base64 = Zeroizing::new(base64);
+    let base64 = base64.trim_matches(QUOTES);
+    let base64 = base64.strip_prefix(PREFIX).unwrap_or(base64);
+    BASE64.decode(base64).ok().map(Zeroizing::new)
+}
+
+fn holds_secret(decoded: &[u8]) -> bool {
+    let mut windows = decoded.windows(PREFIX.len());
+    windows.any(|window| window == PREFIX.as_bytes())
 }
 
 fn is_signed(key: &[u8], body: &[u8], header: &[u8]) -> Option<bool> {

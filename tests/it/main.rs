@@ -24,6 +24,7 @@ mod flood;
 mod migrations;
 mod on_postgres;
 mod on_sqlite;
+mod properties;
 mod rolling;
 mod tidy;
 mod vectors;

@@ -1,12 +1,12 @@
 use super::*;
 
-/// Asserts that, of a damaged body, exactly these flaws are found, and whether they are proven.
+/// Asserts that, of a damaged body, exactly these flaws are found and proven.
 #[track_caller]
-fn assert_body(signed: &str, damaged: impl AsRef<[u8]>, flaws: &[BodyFlaw], proven: bool) {
+fn assert_body(signed: &str, damaged: impl AsRef<[u8]>, flaws: &[BodyFlaw]) {
     let found = found(damaged.as_ref(), &sign(signed), SECRETS);
     let flaws = flaws.iter().map(|flaw| Finding::Body {
         flaw: *flaw,
-        proven,
+        evidence: Evidence::Proven,
     });
     assert_eq!(found[0].code(), "signature_mismatch");
     assert_eq!(found[1..], flaws.collect::<Vec<_>>());
@@ -14,12 +14,21 @@ fn assert_body(signed: &str, damaged: impl AsRef<[u8]>, flaws: &[BodyFlaw], prov
 
 #[track_caller]
 fn assert_proven(damaged: impl AsRef<[u8]>, flaw: BodyFlaw) {
-    assert_body(BODY, damaged, &[flaw], true);
+    assert_body(BODY, damaged, &[flaw]);
 }
 
 #[track_caller]
 fn assert_seen(damaged: impl AsRef<[u8]>, flaw: BodyFlaw) {
-    assert_body(BODY, damaged, &[flaw], false);
+    assert_not_proven(damaged, &sign(BODY), flaw, Evidence::Seen);
+}
+
+/// Asserts that a flaw is named, and that it is said to explain nothing.
+#[track_caller]
+fn assert_not_proven(body: impl AsRef<[u8]>, header: &str, flaw: BodyFlaw, evidence: Evidence) {
+    let found = found(body.as_ref(), header, SECRETS);
+    assert_eq!(found[0].code(), "signature_mismatch");
+    let flaw = Finding::Body { flaw, evidence };
+    assert_eq!(found[1..], [flaw, Finding::Unexplained]);
 }
 
 /// What a JSON library with sorted keys writes.
@@ -62,10 +71,10 @@ fn a_body_that_was_written_again_is_proven_whatever_stripes_layout_of_empty_cont
             signed.replace("  ", "    "),
             signed.replace("  ", "\t"),
         ] {
-            assert_body(signed, &damaged, &[BodyFlaw::Reformatted], true);
+            assert_body(signed, &damaged, &[BodyFlaw::Reformatted]);
         }
     }
-    assert_body(&minified(BODY), BODY, &[BodyFlaw::Reformatted], true);
+    assert_body(&minified(BODY), BODY, &[BodyFlaw::Reformatted]);
 }
 
 #[test]
@@ -88,8 +97,8 @@ fn escapes_that_were_changed_are_proven_in_both_directions() {
         assert_proven(minified(changed), BodyFlaw::Reescaped);
     }
     for signed in [&slash, &html, &ascii] {
-        assert_body(signed, &plain, &[BodyFlaw::Reescaped], true);
-        assert_body(signed, minified(&plain), &[BodyFlaw::Reescaped], true);
+        assert_body(signed, &plain, &[BodyFlaw::Reescaped]);
+        assert_body(signed, minified(&plain), &[BodyFlaw::Reescaped]);
     }
 }
 
@@ -117,14 +126,14 @@ fn an_end_that_was_added_or_removed_is_proven() {
     assert_proven(format!("{BODY}\n"), BodyFlaw::EndAdded);
     assert_proven(format!("{BODY}\r\n"), BodyFlaw::EndAdded);
     let signed = format!("{BODY}\n");
-    assert_body(&signed, BODY, &[BodyFlaw::EndRemoved], true);
+    assert_body(&signed, BODY, &[BodyFlaw::EndRemoved]);
 }
 
 #[test]
 fn what_an_editor_does_is_proven_all_together() {
     let damaged = format!("\u{feff}{BODY}\n").replace('\n', "\r\n");
     let flaws = [BodyFlaw::EndAdded, BodyFlaw::CrLf, BodyFlaw::ByteOrderMark];
-    assert_body(BODY, damaged, &flaws, true);
+    assert_body(BODY, damaged, &flaws);
 }
 
 #[test]
@@ -137,13 +146,36 @@ fn utf_8_that_was_read_as_latin_1_or_windows_1252_is_proven() {
         .replace('“', "â€œ")
         .replace('”', "â€\u{9d}")
         .replace('Œ', "Å’");
-    assert_body(&signed, mojibake, &[BodyFlaw::Mojibake], true);
+    assert_body(&signed, mojibake, &[BodyFlaw::Mojibake]);
+}
+
+#[test]
+fn data_that_looks_like_mojibake_does_not_hide_how_the_body_was_written_again() {
+    let genuine = BODY.replace("Zoë “Œuvre” 💶", "JosÃ©");
+    assert_body(&genuine, minified(&genuine), &[BodyFlaw::Reformatted]);
+    let damaged = format!("\u{feff}{}", minified(&genuine));
+    let flaws = [BodyFlaw::ByteOrderMark, BodyFlaw::Reformatted];
+    assert_body(&genuine, damaged, &flaws);
+    let escaped = minified(&genuine).replace('/', "\\/");
+    assert_body(&genuine, escaped, &[BodyFlaw::Reescaped]);
+}
+
+#[test]
+fn data_that_looks_damaged_does_not_hide_that_nothing_is_explained() {
+    for (data, flaw, evidence) in [
+        ("JosÃ©", BodyFlaw::Mojibake, Evidence::Refuted),
+        ("Jos\u{fffd}", BodyFlaw::Replaced, Evidence::Seen),
+    ] {
+        let genuine = BODY.replace("Zoë “Œuvre” 💶", data);
+        let header = sign_with(b"whsec_other", genuine.as_bytes());
+        assert_not_proven(genuine, &header, flaw, evidence);
+    }
 }
 
 #[test]
 fn a_body_encoded_as_latin_1_or_windows_1252_is_proven() {
     let signed = BODY.replace(" 💶", "");
-    assert_body(&signed, windows_1252(BODY), &[BodyFlaw::Latin1], true);
+    assert_body(&signed, windows_1252(BODY), &[BodyFlaw::Latin1]);
 }
 
 #[test]
@@ -226,12 +258,31 @@ fn what_cannot_be_undone_is_seen() {
 }
 
 #[test]
+fn a_signed_body_that_is_no_event_is_seen_after_all() {
+    for (body, text) in [
+        ("{}", "its object is missing or has another form"),
+        ("[1]", "an object"),
+        ("{\n", "not JSON (line 2, column 0)"),
+        (r#"{"object": "charge"}"#, "not an event"),
+    ] {
+        let diagnosis = diagnose(body.as_bytes(), sign(body).as_bytes(), SECRETS, now());
+        assert!(diagnosis.is_genuine());
+        assert_eq!(codes(diagnosis.findings()), ["genuine", "body_not_event"]);
+        let shown = diagnosis.to_string();
+        assert!(
+            shown.contains(text) && shown.contains("answers 400"),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
 fn deep_nesting_neither_overflows_the_stack_nor_fills_memory() {
     let open = format!("{{\"id\":{}", "[".repeat(1_000_000));
     let closed = format!("{open}{}}}", "]".repeat(1_000_000));
     assert_seen(&open, BodyFlaw::Truncated);
     assert_seen(&closed, BodyFlaw::Reserialised);
-    assert_body(&closed, format!("{closed} "), &[BodyFlaw::EndAdded], true);
+    assert_body(&closed, format!("{closed} "), &[BodyFlaw::EndAdded]);
 }
 
 #[test]

@@ -54,7 +54,13 @@ fn headers_that_can_be_repaired_are_proven() {
     ] {
         let found = found(BODY.as_bytes(), &damaged, SECRETS);
         assert!(matches!(found[0], Finding::Refused(_)), "{found:?}");
-        assert_eq!(found[1..], [Finding::Header { flaw, proven: true }]);
+        assert_eq!(
+            found[1..],
+            [Finding::Header {
+                flaw,
+                evidence: Evidence::Proven
+            }]
+        );
     }
 }
 
@@ -64,8 +70,8 @@ fn a_header_with_a_signature_that_was_cut_is_seen() {
     let found = found(BODY.as_bytes(), &header[..header.len() - 1], SECRETS);
     let cut = Finding::Header {
         flaw: HeaderFlaw::SignatureForm,
-        proven: false,
+        evidence: Evidence::Seen,
     };
     assert_eq!(found[0].code(), "signature_mismatch");
-    assert_eq!(found[1..], [cut]);
+    assert_eq!(found[1..], [cut, Finding::Unexplained]);
 }

@@ -1,7 +1,6 @@
 mod body;
 mod header;
 mod secret;
-mod table;
 
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -157,7 +156,10 @@ fn each_repair_is_tried_with_each_secret_and_each_header() {
 fn what_is_undone_in_vain_is_suspected() {
     let other = [("MAIN", "whsec_other")];
     let found = found(&[BODY, "\n"].concat().into_bytes(), &sign(BODY), &other);
-    assert_eq!(codes(&found), ["signature_mismatch", "body_end_added"]);
+    assert_eq!(
+        codes(&found),
+        ["signature_mismatch", "body_end_added", "unexplained"]
+    );
     assert!(found[1].to_string().contains("does not explain it"));
 }
 
@@ -201,6 +203,64 @@ fn neither_display_nor_debug_shows_what_was_given() {
                 assert!(!shown.contains(MARKER), "{shown}");
             }
         }
+    }
+}
+
+#[test]
+fn a_name_that_shows_a_secret_is_a_number() {
+    for (name, value) in [
+        (&SECRET["whsec_".len()..], SECRET),
+        (
+            "of c2VjcmV0LWZvci10ZXN0cw",
+            "\"whsec_c2VjcmV0LWZvci10ZXN0cw\"\n",
+        ),
+        (
+            "c2VjcmV0LWZvci10ZXN0cw",
+            "d2hzZWNfYzJWamNtVjBMV1p2Y2kxMFpYTjBjdw==",
+        ),
+        ("c2VjcmV0LWZvci10ZXN0cw", "connect"),
+        ("secret-for-tests", "STRIPE_SECRET"),
+        ("sk_live_51HabcDEFghiJKLmnoPQR", "connect"),
+    ] {
+        let diagnosis = diagnose(
+            b"{}",
+            sign(BODY).as_bytes(),
+            &[(name, &format!("{value}\n"))],
+            now(),
+        );
+        let shown = format!("{diagnosis}\n{diagnosis:?}");
+        assert!(
+            shown.contains("secret 1") && !shown.contains(name),
+            "{shown}"
+        );
+    }
+}
+
+#[test]
+fn a_name_that_shows_nothing_is_shown() {
+    for (name, value) in [
+        ("test", "whsec_test\n"),
+        ("acct_1032D82eZvKYlo2C", "connect"),
+        ("we_1Mr5jULkdIwHu7ix1ibLTM0x", "whsec_other\n"),
+        ("STRIPE_CONNECT_WEBHOOK_SIGNING_SECRET", "of-no-prefix"),
+    ] {
+        let diagnosis = diagnose(b"{}", sign(BODY).as_bytes(), &[(name, value)], now());
+        let shown = diagnosis.to_string();
+        assert!(shown.contains(name), "{shown}");
+    }
+}
+
+#[test]
+fn the_documentation_of_a_finding_begins_with_its_code() {
+    let name = String::new();
+    for finding in [
+        Finding::Genuine { name },
+        Finding::BodyTooLarge { bytes: 0 },
+        Finding::NoSecret,
+        Finding::Unexplained,
+    ] {
+        let begins = format!("\n    /// `{}`: ", finding.code());
+        assert!(include_str!("../finding.rs").contains(&begins), "{begins}");
     }
 }
 

@@ -9,9 +9,10 @@ fn assert_secret(configured: &str, flaws: &[SecretFlaw]) {
     let mut found = found(BODY.as_bytes(), &sign(BODY), &[("MAIN", configured)]);
     found.retain(|finding| finding.code() != "signature_mismatch");
     let flaws = flaws.iter().map(|flaw| Finding::Secret {
+        index: 0,
         name: "MAIN".into(),
         flaw: *flaw,
-        proven: true,
+        evidence: Evidence::Proven,
     });
     assert_eq!(found, flaws.collect::<Vec<_>>());
 }
@@ -32,22 +33,23 @@ fn secrets_that_set_up_refuses_are_named_with_the_fault() {
         ("sk_test_a", SecretFault::ApiKey),
         ("rk_live_a", SecretFault::ApiKey),
     ] {
-        let unusable = Finding::Secret {
+        let unusable = |index| Finding::Secret {
+            index,
             name: "SPARE".into(),
             flaw: SecretFlaw::Unusable(fault),
-            proven: false,
+            evidence: Evidence::Seen,
         };
-        assert_eq!(unusable.to_string(), format!("SPARE: {fault}"));
+        assert_eq!(unusable(0).to_string(), format!("SPARE: {fault}"));
         let header = sign(BODY);
         let alone = found(BODY.as_bytes(), &header, &[("SPARE", value)]);
-        assert_eq!(alone, std::slice::from_ref(&unusable));
+        assert_eq!(alone, [unusable(0)]);
         let spare = found(
             BODY.as_bytes(),
             &header,
             &[("MAIN", SECRET), ("SPARE", value)],
         );
         assert_eq!(codes(&spare), ["genuine", "secret_unusable"]);
-        assert_eq!(spare[1], unusable);
+        assert_eq!(spare[1], unusable(1));
     }
 }
 
@@ -91,6 +93,67 @@ fn a_quoted_secret_is_proven() {
 }
 
 #[test]
+fn quotation_marks_of_typographers_are_no_invisible_characters() {
+    for configured in [
+        format!("“{SECRET}”"),
+        format!("‘{SECRET}’"),
+        format!("«{SECRET}»"),
+        format!("„{SECRET}“"),
+    ] {
+        assert_secret(&configured, &[SecretFlaw::Quoted]);
+    }
+    assert_secret(
+        &format!("\u{feff}“{SECRET}”"),
+        &[SecretFlaw::Invisible, SecretFlaw::Quoted],
+    );
+}
+
+#[test]
+fn base64_of_a_secret_is_proven_with_line_breaks_inside_and_around() {
+    let base64 = STANDARD.encode(SECRET);
+    for configured in [
+        base64.clone(),
+        format!("{base64}\n"),
+        format!("\"{base64}\""),
+        base64.trim_end_matches('=').to_owned(),
+        format!("whsec_{base64}"),
+    ] {
+        assert_secret(&configured, &[SecretFlaw::Base64]);
+    }
+    let ends_in_line_break = STANDARD.encode(format!("{SECRET}\n"));
+    let flaws = [SecretFlaw::Base64, SecretFlaw::Whitespace];
+    assert_secret(&ends_in_line_break, &flaws);
+    assert_secret(&format!("{ends_in_line_break}\n"), &flaws);
+}
+
+#[test]
+fn whoever_signs_with_a_secret_of_stripes_is_not_said_to_have_decoded_one() {
+    for signed_with in [SECRET.to_owned(), format!("{SECRET}\n")] {
+        let configured = STANDARD.encode(&signed_with);
+        let header = sign_with(signed_with.as_bytes(), BODY.as_bytes());
+        let found = found(BODY.as_bytes(), &header, &[("MAIN", &configured)]);
+        assert!(!codes(&found).contains(&"secret_decoded"), "{found:?}");
+    }
+}
+
+#[test]
+fn base64_of_another_secret_is_not_said_to_lack_its_prefix() {
+    let configured = STANDARD.encode("whsec_other");
+    let found = found(BODY.as_bytes(), &sign(BODY), &[("MAIN", &configured)]);
+    assert_eq!(
+        codes(&found),
+        ["signature_mismatch", "secret_base64", "unexplained"]
+    );
+}
+
+#[test]
+fn what_is_found_about_a_secret_does_not_hide_that_its_namesake_is_unusable() {
+    let secrets = [("SAME", "whsec_other\n"), ("SAME", SECRET)];
+    let found = found(BODY.as_bytes(), &sign(BODY), &secrets);
+    assert_eq!(codes(&found), ["secret_unusable", "secret_not_first"]);
+}
+
+#[test]
 fn a_secret_with_invisible_characters_is_proven() {
     assert_secret(&format!("\u{feff}{SECRET}"), &[SecretFlaw::Invisible]);
     assert_secret(&SECRET.replace('Z', "Z\u{200b}"), &[SecretFlaw::Invisible]);
@@ -107,7 +170,7 @@ fn a_secret_without_prefix_is_suspected_where_the_prefix_does_not_help() {
     let found = found(BODY.as_bytes(), &sign(BODY), &[("MAIN", "something")]);
     assert_eq!(
         codes(&found),
-        ["signature_mismatch", "secret_prefix_missing"]
+        ["signature_mismatch", "secret_prefix_missing", "unexplained"]
     );
     assert!(found[1].to_string().ends_with("undone, nothing fits"));
 }
@@ -125,9 +188,10 @@ fn another_secret_that_fits_is_named() {
     let secrets = [("MAIN", "whsec_other"), ("CLI", SECRET)];
     let found = found(BODY.as_bytes(), &sign(BODY), &secrets);
     let other = Finding::Secret {
+        index: 1,
         name: "CLI".into(),
         flaw: SecretFlaw::NotFirst,
-        proven: true,
+        evidence: Evidence::Proven,
     };
     assert_eq!(found[0].code(), "signature_mismatch");
     assert_eq!(found[1..], [other]);
