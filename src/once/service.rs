@@ -128,11 +128,15 @@ where
             Some(reason) => delivery.quarantine(reason).await,
             None => delivery.run(inner, parts).await,
         }
-    };
+    }
+    .instrument(span.clone());
+    if cfg!(axum_stripe_webhook_without = "task") {
+        return run.await;
+    }
     // The runtime is going down, or something of ours has panicked: nothing was committed, or the
     // retry finds out that it was.
     let lost = |_| span.in_scope(|| telemetry::answered(Answer::TaskLost, None));
-    let task = tokio::spawn(run.instrument(span.clone()));
+    let task = tokio::spawn(run);
     task.await.unwrap_or_else(lost)
 }
 

@@ -20,10 +20,12 @@ mod database;
 mod docker;
 mod given;
 mod native;
+mod own;
 mod server;
 mod watchdog;
 
 pub use database::TestDatabase;
+pub use own::OwnServer;
 
 /// The URL of a server's maintenance database, for tests that need the server itself.
 ///

@@ -44,7 +44,12 @@ for port in "$@"; do
     if "$binaries/pg_ctl" start -D "$folder/data" -l "$folder/log" -w -t 60 -o "-p $port" \
         >/dev/null 2>&1; then
         printf 'ready %s\n' "$port"
-        read -r _ <&3
+        # A line asks for a crash and a new start; the end of the input, for the end.
+        while read -r _ <&3; do
+            "$binaries/pg_ctl" stop -D "$folder/data" -m immediate >/dev/null 2>&1
+            "$binaries/pg_ctl" start -D "$folder/data" -l "$folder/log" -w -t 60 -o "-p $port" \
+                >/dev/null 2>&1
+        done
         exit
     fi
     # Only another server on the port is a reason to try the next one.

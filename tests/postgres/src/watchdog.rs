@@ -9,7 +9,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::server::Server;
 /// Holds the input of the script; the server goes when this is dropped or the process ends.
 #[derive(Debug)]
 pub(crate) struct Watchdog {
-    _script: Child,
+    script: Child,
 }
 
 /// A server that its watchdog says is ready.
@@ -55,7 +55,7 @@ impl Watchdog {
             .stdout
             .take()
             .and_then(|stdout| read_within(limit, stdout));
-        let watchdog = Self { _script: script };
+        let watchdog = Self { script };
         let output = output.ok_or_else(|| format!("no server was ready within {limit:?}"))?;
         match port(&output) {
             Some(port) => Ok(Ready {
@@ -65,6 +65,11 @@ impl Watchdog {
             }),
             None => Err(output),
         }
+    }
+
+    /// A line there asks for a crash, if the script knows how.
+    pub(crate) fn input(&mut self) -> Option<&mut ChildStdin> {
+        self.script.stdin.as_mut()
     }
 }
 

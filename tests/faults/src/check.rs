@@ -1,0 +1,164 @@
+//! What must hold at the end of every run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
+
+use crate::{
+    client::{Client, Manners},
+    database::{Address, Direct},
+    events::TOGETHER,
+    report::Damage,
+    service::{Service, shard},
+};
+
+/// Longer than any limit of a delivery's.
+const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Sessions of clients beside this one.
+const OTHERS: &str = "from pg_stat_activity where datname = current_database()
+    and backend_type = 'client backend' and pid <> pg_backend_pid()";
+
+/// Those of the acknowledged events that are not in the database: nothing else may run meanwhile
+/// that could write them.
+pub(crate) async fn not_durable(address: &Address, acknowledged: &[String]) -> Vec<String> {
+    if acknowledged.is_empty() {
+        return Vec::new();
+    }
+    let mut direct = Direct::connect(address).await.expect("a connection");
+    let ids = acknowledged.join("','");
+    let there = format!("select event_id from bookings where event_id in ('{ids}')");
+    let there = direct.texts(&there).await.expect("rows");
+    direct.close().await;
+    let there: BTreeSet<_> = there.into_iter().collect();
+    let missing = acknowledged.iter().filter(|id| !there.contains(*id));
+    missing.cloned().collect()
+}
+
+/// Whether connections and places of the services are all there again.
+///
+/// As many events as there are places must be in their transactions at once; they are added to
+/// `events`.
+pub(crate) async fn services(services: &[Service], events: &mut Vec<String>) -> Vec<String> {
+    let mut leaked = Vec::new();
+    for (number, service) in services.iter().enumerate() {
+        if !service.is_idle_within(SETTLE_TIME_MAX).await {
+            leaked.push(format!("service {number}: connections stay in use"));
+        }
+        let mut deliveries = JoinSet::new();
+        for _ in 0..service.places() {
+            let id = format!("{TOGETHER}{}", events.len());
+            events.push(id.clone());
+            let address = service.address;
+            deliveries.spawn(async move { acknowledged(address, &id).await });
+        }
+        if deliveries.join_all().await.contains(&false) {
+            leaked.push(format!("service {number}: not all places can be had"));
+        }
+    }
+    leaked
+}
+
+/// The first attempts may meet connections that were broken while they were idle.
+async fn acknowledged(address: std::net::SocketAddr, event: &str) -> bool {
+    let mut client = Client::default();
+    for _ in 0..20 {
+        if client.deliver(address, event, Manners::Proper).await == Some(200) {
+            return true;
+        }
+        sleep(Duration::from_millis(100)).await;
+    }
+    false
+}
+
+/// Compares the rows with the events that were sent, in both directions.
+pub(crate) async fn rows(address: &Address, events: &[String]) -> Damage {
+    let mut direct = Direct::connect(address).await.expect("a connection");
+    let sent: BTreeSet<_> = events.iter().cloned().collect();
+    let booked = counted(
+        direct
+            .texts("select event_id from bookings")
+            .await
+            .expect("rows"),
+    );
+    let ledger = "select event_id from processed_stripe_events";
+    let ledger = counted(direct.texts(ledger).await.expect("rows"));
+    let counters = "select cast(shard as text) || ' ' || cast(booked as text) from counters";
+    let counters = direct.texts(counters).await.expect("rows");
+    let orphans = "select cast(parent as text) from orphans";
+    let mut torn = direct.texts(orphans).await.expect("rows");
+    direct.close().await;
+
+    let once = |rows: &BTreeMap<String, usize>, id: &String| rows.get(id) == Some(&1);
+    torn.extend(wrong_counters(&counters, &sent));
+    torn.extend(
+        sent.iter()
+            .filter(|id| booked.contains_key(*id) && !once(&ledger, id))
+            .chain(booked.keys().filter(|id| !sent.contains(*id)))
+            .chain(ledger.keys().filter(|id| !once(&booked, id)))
+            .cloned(),
+    );
+    let doubled = booked.iter().filter(|(_, times)| **times > 1);
+    Damage {
+        doubled: doubled.map(|(id, _)| id.clone()).collect(),
+        lost: sent
+            .into_iter()
+            .filter(|id| !booked.contains_key(id))
+            .collect(),
+        torn,
+        ..Damage::default()
+    }
+}
+
+fn counted(ids: Vec<String>) -> BTreeMap<String, usize> {
+    let mut counted = BTreeMap::new();
+    for id in ids {
+        *counted.entry(id).or_default() += 1;
+    }
+    counted
+}
+
+fn wrong_counters(counters: &[String], sent: &BTreeSet<String>) -> Vec<String> {
+    let mut expected = BTreeMap::new();
+    for id in sent {
+        *expected.entry(shard(id)).or_insert(0_u64) += 1;
+    }
+    let right = |counter: &&String| {
+        let (shard, booked) = counter.split_once(' ')?;
+        let expected = expected.get(&shard.parse::<i32>().ok()?);
+        Some(booked.parse::<u64>().ok()? == expected.copied().unwrap_or(0))
+    };
+    let wrong = counters
+        .iter()
+        .filter(|counter| right(counter) != Some(true));
+    wrong.map(|counter| format!("counter {counter}")).collect()
+}
+
+/// Waits until no transaction is open and there are no sessions but those of the pools.
+pub(crate) async fn sessions(address: &Address, pooled: usize) -> Vec<String> {
+    let Address::Postgres(_) = address else {
+        return Vec::new();
+    };
+    let mut direct = Direct::connect(address).await.expect("a connection");
+    let open = format!("select state || ': ' || query {OTHERS} and state <> 'idle'");
+    let all = format!("select pid::text {OTHERS}");
+    let end = Instant::now() + SETTLE_TIME_MAX;
+    loop {
+        let mut left = direct.texts(&open).await.expect("rows");
+        let sessions = direct.texts(&all).await.expect("rows").len();
+        if sessions > pooled {
+            left.push(format!("{sessions} sessions, and {pooled} in pools"));
+        }
+        if left.is_empty() || Instant::now() > end {
+            direct.close().await;
+            return left;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -1,0 +1,34 @@
+//! Events as Stripe makes and signs them.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum_stripe_webhook::testing::sign_test_payload;
+
+pub(crate) const SECRET: &str = "whsec_of_the_fault_programme";
+
+/// Events of this kind wait in their handler for each other, so that they show how many can be in
+/// their transactions at once.
+pub(crate) const TOGETHER: &str = "evt_together_";
+
+/// The handler of an event of this kind does what it has to, and nothing goes wrong in it by chance.
+pub(crate) const CALM: &str = "evt_calm_";
+
+/// Stripe has sent it just now: one that is too old would be stopped by a guard.
+pub(crate) fn body(id: &str) -> String {
+    let created = now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    format!(
+        r#"{{"id":"{id}","object":"event","api_version":"2026-01-28.clover","created":{created},"livemode":false,"type":"invoice.paid","data":{{"object":{{"id":"in_1","object":"invoice"}}}}}}"#
+    )
+}
+
+/// Every attempt has a signature of its own.
+pub(crate) fn sign(body: &str) -> String {
+    sign_test_payload(body, SECRET, now())
+}
+
+#[expect(clippy::disallowed_methods, reason = "Stripe signs with its own clock")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}

@@ -1,0 +1,114 @@
+//! The service's process, as the programme sees it.
+
+use std::{env, fs, net::SocketAddr, process::Stdio, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, ChildStdout, Command},
+    time::{Instant, sleep, timeout},
+};
+
+use super::Settings;
+use crate::{client::Client, database::Address};
+
+/// A hundred times what it takes on two slow cores.
+const START_TIME_MAX: Duration = Duration::from_secs(30);
+
+pub(crate) struct Service {
+    process: Child,
+    pub(crate) address: SocketAddr,
+    pub(crate) settings: Settings,
+    /// Or the process could write no more.
+    _output: BufReader<ChildStdout>,
+}
+
+impl Service {
+    pub(crate) async fn start(settings: Settings) -> Self {
+        let program = env::current_exe().expect("the program's own file");
+        let mut command = Command::new(program);
+        command.arg("serve").args(settings.arguments());
+        Self::of(command, settings).await
+    }
+
+    /// No file of it may grow beyond that: what is written there fails, COMMIT's own writes included.
+    pub(crate) async fn start_with_small_files(settings: Settings, kibibytes: u64) -> Self {
+        let program = env::current_exe().expect("the program's own file");
+        let mut command = Command::new("/bin/bash");
+        let script = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+        command
+            .args(["-c", script, "faults", &kibibytes.to_string()])
+            .arg(program)
+            .arg("serve")
+            .args(settings.arguments());
+        Self::of(command, settings).await
+    }
+
+    async fn of(mut command: Command, settings: Settings) -> Self {
+        let mut process = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Panics of handlers, which are many and meant.
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the service starts");
+        let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        let read = timeout(START_TIME_MAX, output.read_line(&mut line)).await;
+        read.expect("the service listens").expect("a line");
+        let address = line.trim_end().strip_prefix("listening on ");
+        Self {
+            process,
+            address: address
+                .and_then(|address| address.parse().ok())
+                .expect("an address"),
+            settings,
+            _output: output,
+        }
+    }
+
+    /// With SIGKILL, at whatever instant this is.
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await.expect("it can be killed");
+    }
+
+    /// Kilobytes of memory in use.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = self
+            .process
+            .id()
+            .and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
+        let line = status.as_deref().unwrap_or_default();
+        let line = line.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+            .unwrap_or(0)
+    }
+
+    /// Connections of its pool, and those of them that nobody uses.
+    pub(crate) async fn pool(&self) -> Option<(usize, usize)> {
+        let text = Client::default().get(self.address, "/pool").await?;
+        let (size, idle) = text.split_once(' ')?;
+        Some((size.parse().ok()?, idle.parse().ok()?))
+    }
+
+    /// Waits until no connection of its pool is in use: false if some are for good.
+    pub(crate) async fn is_idle_within(&self, limit: Duration) -> bool {
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            if let Some((size, idle)) = self.pool().await
+                && size == idle
+            {
+                return true;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        false
+    }
+
+    pub(crate) fn places(&self) -> usize {
+        match self.settings.database {
+            Address::Postgres(_) => self.settings.connections as usize - 1,
+            Address::Sqlite(_) => 1,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The service under test: a process of its own, so that it can be killed.
+
+mod books;
+mod child;
+mod sabotage;
+mod settings;
+
+use std::{
+    collections::VecDeque,
+    io::{self, Read},
+    process,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::StatusCode,
+    routing::{get, post},
+};
+use axum_stripe_webhook::{EventTx, ProcessOnceLayer, SigningSecret, Verifier};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use sqlx::{Pool, Postgres, Sqlite};
+use tokio::{net::TcpListener, sync::Barrier, time::sleep};
+
+use crate::{
+    database::{Address, SHARDS},
+    events::{CALM, SECRET, TOGETHER},
+};
+use books::Books;
+pub(crate) use child::Service;
+use sabotage::SABOTAGE;
+pub(crate) use settings::Settings;
+
+/// Ids of begun events that are remembered: no scenario that asks for them has as many.
+const BEGUN_MAX: usize = 100_000;
+
+struct Shop<DB: Books> {
+    pool: Pool<DB>,
+    settings: Settings,
+    random: Mutex<StdRng>,
+    /// Passed by as many handlers as there are places, at once.
+    together: Barrier,
+    begun: Mutex<VecDeque<String>>,
+}
+
+/// How a handler ends. Nothing but `Done` may leave a trace; on SQLite `Swallows` may too, whose
+/// failed statement is undone while the rest stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mood {
+    Done,
+    Fails,
+    Redirects,
+    Panics,
+    /// Answers 200 although a statement has failed.
+    Swallows,
+    /// Answers 200 although it has rolled back.
+    RollsBack,
+    /// Writes what the COMMIT will refuse, and answers 200.
+    Orphans,
+    TakesTooLong,
+}
+
+pub(crate) async fn serve(arguments: &[String]) {
+    let settings = Settings::from_arguments(arguments);
+    match settings.database.clone() {
+        Address::Postgres(_) => serve_on::<Postgres>(settings).await,
+        Address::Sqlite(_) => serve_on::<Sqlite>(settings).await,
+    }
+}
+
+async fn serve_on<DB: Books>(settings: Settings) {
+    let pool = DB::pool(&settings);
+    let verifier = Verifier::new(SigningSecret::new(SECRET).expect("a secret"));
+    let layer = ProcessOnceLayer::new(pool.clone(), verifier)
+        .acquire_time_max(settings.acquire_time_max)
+        .claim_wait_max(settings.claim_wait_max)
+        .handler_time_max(settings.handler_time_max)
+        .body_time_max(Duration::from_secs(1));
+    let shop = Arc::new(Shop {
+        pool,
+        random: Mutex::new(StdRng::seed_from_u64(settings.seed)),
+        together: Barrier::new(DB::places(&settings)),
+        begun: Mutex::default(),
+        settings,
+    });
+    let app = Router::new()
+        .route("/webhook", post(book::<DB>).route_layer(layer))
+        .route("/pool", get(pool_state::<DB>))
+        .route("/begun", get(begun::<DB>))
+        .route("/interrupt/{place}/{times}/{step}", get(interrupt))
+        .route("/pages/{max}", get(limit_pages))
+        .with_state(shop);
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    println!("listening on {address}");
+    // Whoever started this process is gone when its input ends.
+    thread::spawn(|| {
+        let _ended = io::stdin().read(&mut [0]);
+        process::exit(0);
+    });
+    axum::serve(listener, app).await.expect("it serves");
+}
+
+async fn book<DB: Books>(State(shop): State<Arc<Shop<DB>>>, mut tx: EventTx<DB>) -> StatusCode {
+    let event = tx.event().id().to_owned();
+    shop.begin(&event);
+    let (mood, pause) = shop.mood(&event);
+    if write(&mut tx, &event, mood, pause).await.is_err() {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
+    if event.starts_with(TOGETHER) {
+        shop.together.wait().await;
+    }
+    end(&mut tx, mood, shop.settings.handler_time_max * 2).await
+}
+
+async fn write<DB: Books>(
+    tx: &mut EventTx<DB>,
+    event: &str,
+    mood: Mood,
+    pause: Duration,
+) -> Result<(), sqlx::Error> {
+    SABOTAGE.before_statements_of_the_handler(&mut **tx).await?;
+    DB::count(tx, shard(event)).await?;
+    if !pause.is_zero() {
+        sleep(pause).await;
+    }
+    assert!(mood != Mood::Panics, "as the mood is");
+    DB::append(tx, event).await
+}
+
+async fn end<DB: Books>(tx: &mut EventTx<DB>, mood: Mood, too_long: Duration) -> StatusCode {
+    let statement = match mood {
+        Mood::Done | Mood::Panics => return StatusCode::OK,
+        Mood::Fails => return StatusCode::INTERNAL_SERVER_ERROR,
+        Mood::Redirects => return StatusCode::FOUND,
+        Mood::TakesTooLong => {
+            sleep(too_long).await;
+            return StatusCode::OK;
+        }
+        Mood::Swallows => "insert into bookings (event_id) values (null)",
+        Mood::RollsBack => "rollback",
+        Mood::Orphans => "insert into orphans (parent) values (7)",
+    };
+    let _swallowed = DB::run(tx, statement).await;
+    StatusCode::OK
+}
+
+impl<DB: Books> Shop<DB> {
+    fn begin(&self, event: &str) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.settings.remembers_begun && begun.len() < BEGUN_MAX {
+            begun.push_back(event.to_owned());
+        }
+    }
+
+    fn mood(&self, event: &str) -> (Mood, Duration) {
+        if event.starts_with(TOGETHER) {
+            return (Mood::Done, Duration::ZERO);
+        }
+        let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+        let pause = match random.random_range(0..100) < self.settings.pause_percent {
+            true => Duration::from_millis(random.random_range(0..self.settings.pause_ms_max)),
+            false => Duration::ZERO,
+        };
+        let fine = random.random_range(0..1000) >= self.settings.failures_per_mille;
+        if fine || event.starts_with(CALM) {
+            return (Mood::Done, pause);
+        }
+        let mood = match random.random_range(0..25) {
+            0..5 => Mood::Fails,
+            5..8 => Mood::Redirects,
+            8..12 => Mood::Panics,
+            12..16 => Mood::Swallows,
+            16..20 => Mood::RollsBack,
+            20..24 => Mood::Orphans,
+            _ => Mood::TakesTooLong,
+        };
+        (mood, pause)
+    }
+}
+
+pub(crate) fn shard(event: &str) -> i32 {
+    event.bytes().map(i32::from).sum::<i32>() % SHARDS
+}
+
+async fn pool_state<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
+    format!("{} {}", shop.pool.size(), shop.pool.num_idle())
+}
+
+async fn begun<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
+    let mut begun = shop.begun.lock().unwrap_or_else(PoisonError::into_inner);
+    Vec::from(std::mem::take(&mut *begun)).join("\n")
+}
+
+async fn interrupt(Path((place, times, step)): Path<(String, String, i64)>) -> String {
+    SABOTAGE
+        .arm(place == "handler", times == "ever", step)
+        .to_string()
+}
+
+async fn limit_pages(Path(max): Path<i64>) {
+    SABOTAGE.limit_pages(max);
+}
