@@ -27,7 +27,8 @@ const LAST: i128 = (i64::MAX as i128 + 1) * 1_000_000_000 - 1;
 pub const LATE: usize = usize::MAX;
 
 pub fn name(round: usize, place: usize) -> String {
-    format!("{round}.{place}")
+    // The tab keeps it from being a secret: a name that is the secret is hidden.
+    format!("{round}\t{place}")
 }
 
 /// Rule 8, as far as it is written down.
