@@ -46,9 +46,12 @@ use crate::{
 /// # Cancel safety
 ///
 /// A client that disconnects does not cancel the handler. The layer's time limit for handlers does,
-/// at an await; the transaction is rolled back. On Postgres, do not cancel a `tx.begin()` yourself,
-/// by a time-out or `select!` around it: sqlx then rolls back the whole transaction, and what
-/// follows is written outside it. Drop an `EventTx` within the runtime: sqlx needs it.
+/// at an await; the transaction is rolled back. Drop an `EventTx` within the runtime: sqlx needs it.
+///
+/// - Postgres: do not cancel a `tx.begin()` yourself, by a time-out or `select!` around it. sqlx then
+///   rolls back the whole transaction, and what follows is written outside it.
+/// - SQLite: a statement that is interrupted, by a progress handler of yours say, may have taken effect
+///   all the same. Answer non-2xx instead of repeating it.
 ///
 /// # Examples
 ///

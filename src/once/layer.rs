@@ -50,8 +50,8 @@ pub const DELIVERIES_MAX_DEFAULT: usize = 256;
 /// Make **one** layer for a pool. It leaves one connection of the pool free, and two layers would
 /// not know of each other. For a further endpoint of the same service clone it and change the
 /// clone's [`endpoint`](Self::endpoint), [`verifier`](Self::verifier) and [`guards`](Self::guards);
-/// set everything else before cloning. Clones share their limits and what is in flight; keep one to [`drain`](Self::drain) at
-/// shutdown.
+/// set everything else before cloning. Clones share their limits and what is in flight; keep one to
+/// [`drain`](Self::drain) at shutdown.
 ///
 /// ```no_run
 /// use std::time::Duration;

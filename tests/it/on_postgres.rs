@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::http::StatusCode;
-use axum_stripe_webhook::EventTx;
+use axum::{handler::Handler, http::StatusCode};
+use axum_stripe_webhook::{EventTx, ProcessOnceLayer};
 use futures_util::future::join_all;
 use sqlx::{Executor, Postgres, postgres::PgPoolOptions, query, query_scalar};
+use tokio::time::Instant;
 
 use crate::{
     database::{TestBackend, open},
@@ -238,6 +239,165 @@ async fn a_commit_that_never_arrives_is_not_answered_with_2xx_and_the_redelivery
 async fn a_commit_whose_answer_is_lost_is_not_answered_with_2xx_and_the_redelivery_doubles_nothing()
 {
     assert_eq!(cut_at_commit(Cut::After).await, ((2, 2), StatusCode::OK));
+}
+
+/// An endpoint behind a proxy, with one connection on which nothing is prepared yet.
+async fn behind_proxy<T: 'static>(
+    handler: impl Handler<T, ()>,
+    statement: &'static str,
+    cut: Cut,
+) -> (Proxy, Endpoint<Postgres>) {
+    let (fresh, _) = open::<Postgres>().await;
+    let proxy = Proxy::start(&fresh.url, statement, cut).await;
+    let options = PgPoolOptions::new()
+        .max_connections(1)
+        .test_before_acquire(false);
+    let pool = options.connect_with(proxy.options.clone()).await.unwrap();
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
+    (proxy, endpoint)
+}
+
+/// What a delivery is answered whose statement never is, and after how many seconds.
+async fn stalled_at(statement: &'static str, handlers_answer: StatusCode) -> (StatusCode, u64) {
+    let handler = move |_: Tx| async move { handlers_answer };
+    let (proxy, endpoint) = behind_proxy(handler, statement, Cut::Never).await;
+    proxy.arm();
+    let stalled = async {
+        proxy.hit().await;
+        // Time jumps to the next time-out, because nothing else can happen any more.
+        tokio::time::pause();
+        Instant::now()
+    };
+    let (answer, stalled_at) = tokio::join!(endpoint.deliver("evt_1"), stalled);
+    (answer, stalled_at.elapsed().as_secs())
+}
+
+#[tokio::test]
+async fn a_statement_that_is_never_answered_is_given_up_after_its_limit() {
+    for (statement, handlers_answer, answer, limit) in [
+        ("begin isolation", 200, 503, 10),
+        ("insert into processed", 200, 503, 12),
+        ("pg_current_xact_id_if", 200, 503, 10),
+        ("COMMIT", 200, 503, 10),
+        ("ROLLBACK", 418, 418, 10),
+    ] {
+        let code = |code| StatusCode::from_u16(code).unwrap();
+        assert_eq!(
+            stalled_at(statement, code(handlers_answer)).await,
+            (code(answer), limit),
+            "{statement}"
+        );
+        tokio::time::resume();
+    }
+}
+
+#[tokio::test]
+async fn a_begin_that_fails_half_way_hands_no_aborted_connection_back() {
+    let (fresh, direct) = open::<Postgres>().await;
+    let sabotage = "create schema sabotage;
+        create table sabotage.armed ();
+        create function sabotage.set_config(text, text, bool) returns text language plpgsql as $$
+            begin
+                if to_regclass('sabotage.armed') is not null then raise 'sabotage'; end if;
+                return pg_catalog.set_config($1, $2, $3);
+            end $$";
+    direct.execute(sabotage).await.unwrap();
+    let pool = PgPoolOptions::new().max_connections(1);
+    let pool = pool.after_connect(|connection, _| {
+        Box::pin(async move {
+            let first = "set search_path = sabotage, pg_catalog, public";
+            connection.execute(first).await.map(|_| ())
+        })
+    });
+    let pool = pool.connect(&fresh.url).await.unwrap();
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, work::<Postgres>, |layer| layer);
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    direct.execute("drop table sabotage.armed").await.unwrap();
+    let insert = "insert into work (event_id) values ('evt_0')";
+    endpoint.pool.execute(insert).await.unwrap();
+    assert_eq!(Postgres::count(&direct, "work").await, 1);
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+}
+
+/// BEGIN, claim, last statement and COMMIT; a duplicate: BEGIN, claim, whether a guard has stopped
+/// it, ROLLBACK.
+#[tokio::test]
+async fn a_delivery_takes_four_round_trips_beside_the_handlers() {
+    let (proxy, endpoint) = behind_proxy(work::<Postgres>, "", Cut::Never).await;
+    for warm_up in ["evt_1", "evt_1"] {
+        assert_eq!(endpoint.deliver(warm_up).await, StatusCode::OK);
+    }
+    for (event, handlers) in [("evt_2", 1), ("evt_2", 0)] {
+        // The pool looks at a connection that is given back: a round trip that nobody waits for.
+        while endpoint.pool.num_idle() == 0 {
+            tokio::task::yield_now().await;
+        }
+        proxy.round_trips();
+        assert_eq!(endpoint.deliver(event).await, StatusCode::OK);
+        assert_eq!(proxy.round_trips(), 4 + handlers, "{event}");
+    }
+}
+
+#[tokio::test]
+async fn a_burst_of_copies_leaves_their_places_to_other_events() {
+    let door = Door::closed();
+    let endpoint = Endpoint::<Postgres>::new(behind::<Postgres>(door.clone())).await;
+    let burst = async {
+        door.wait_for_arrival().await;
+        let copies = join_all((0..499).map(|_| endpoint.deliver("evt_1")));
+        let others = ["evt_2", "evt_3", "evt_4"].map(|id| endpoint.deliver(id));
+        // All three are in their transactions at once: a pool of five has four places.
+        let opened = async {
+            for _ in 0..3 {
+                door.wait_for_arrival().await;
+            }
+            door.open(4);
+        };
+        tokio::join!(copies, join_all(others), opened)
+    };
+    let (first, (copies, others, ())) = tokio::join!(endpoint.deliver("evt_1"), burst);
+    assert_eq!(first, StatusCode::OK);
+    assert_eq!(copies, vec![StatusCode::CONFLICT; 499]);
+    assert_eq!(others, [StatusCode::OK; 3]);
+    assert_eq!(endpoint.processed().await, (4, 4));
+}
+
+#[tokio::test]
+async fn a_burst_of_copies_in_three_processes_takes_one_place_in_each() {
+    let door = Door::closed();
+    let wait_max = Duration::from_secs(600);
+    let patient = |layer: ProcessOnceLayer<Postgres>| layer.claim_wait_max(wait_max);
+    let first = Endpoint::<Postgres>::with(behind::<Postgres>(door.clone()), patient).await;
+    let handler = || behind::<Postgres>(door.clone());
+    let processes = [
+        first.other_process(handler(), patient).await,
+        first.other_process(handler(), patient).await,
+    ];
+    let burst = async {
+        door.wait_for_arrival().await;
+        let copies = join_all((0..500).map(|copy| processes[copy % 2].deliver("evt_1")));
+        let others = join_all((0..6).map(|other| {
+            let (process, id) = (&processes[other % 2], format!("evt_{}", 2 + other));
+            async move { process.deliver(&id).await }
+        }));
+        let opened = async {
+            for _ in 0..6 {
+                door.wait_for_arrival().await;
+            }
+            door.open(7);
+        };
+        tokio::join!(copies, others, opened)
+    };
+    let (answer, (copies, others, ())) = tokio::join!(first.deliver("evt_1"), burst);
+    assert_eq!(answer, StatusCode::OK);
+    assert_eq!(others, [StatusCode::OK; 6]);
+    let duplicates = copies.iter().filter(|copy| **copy == StatusCode::OK);
+    // One in each process waits for the first; the others are refused from memory meanwhile.
+    assert_eq!(duplicates.count(), 2);
+    assert_eq!(first.processed().await, (7, 7));
 }
 
 #[tokio::test]

@@ -1,29 +1,42 @@
-//! A proxy before Postgres that cuts the connection at a statement.
+//! A proxy before Postgres that cuts the connection at a statement, and counts what goes through.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::pending,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
+    sync::Notify,
 };
 
-/// When the connection is cut that carries the statement.
+/// What happens to the connection that carries the statement.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Cut {
     /// The statement never arrives.
     Before,
     /// It is executed, and nobody hears of it.
     After,
+    /// The statement never arrives, and the connection stays as it is.
+    Never,
 }
 
 #[derive(Clone)]
 pub(crate) struct Proxy {
     pub(crate) options: PgConnectOptions,
-    armed: Arc<AtomicBool>,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    armed: AtomicBool,
+    hit: Notify,
+    asked: AtomicUsize,
 }
 
 impl Proxy {
@@ -39,24 +52,24 @@ impl Proxy {
             .ssl_mode(PgSslMode::Disable);
         let proxy = Self {
             options,
-            armed: Arc::default(),
+            state: Arc::default(),
         };
         let accepting = proxy.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let armed = Arc::clone(&accepting.armed);
+                let state = Arc::clone(&accepting.state);
                 let server = server.clone();
                 tokio::spawn(async move {
                     match server.get_socket() {
                         Some(path) => {
                             let path = path.join(format!(".s.PGSQL.{}", server.get_port()));
                             let server = UnixStream::connect(path).await.unwrap();
-                            relay(client, server, statement, cut, armed).await;
+                            relay(client, server, statement, cut, &state).await;
                         }
                         None => {
                             let address = (server.get_host(), server.get_port());
                             let server = TcpStream::connect(address).await.unwrap();
-                            relay(client, server, statement, cut, armed).await;
+                            relay(client, server, statement, cut, &state).await;
                         }
                     }
                 });
@@ -67,7 +80,17 @@ impl Proxy {
 
     /// Cuts at the next such statement, once.
     pub(crate) fn arm(&self) {
-        self.armed.store(true, Ordering::SeqCst);
+        self.state.armed.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for the statement.
+    pub(crate) async fn hit(&self) {
+        self.state.hit.notified().await;
+    }
+
+    /// Round trips since this was last asked.
+    pub(crate) fn round_trips(&self) -> usize {
+        self.state.asked.swap(0, Ordering::SeqCst)
     }
 }
 
@@ -77,16 +100,22 @@ async fn relay(
     mut server: impl AsyncRead + AsyncWrite + Unpin,
     statement: &str,
     cut: Cut,
-    armed: Arc<AtomicBool>,
+    state: &State,
 ) {
     let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     loop {
         tokio::select! {
             Ok(n @ 1..) = client.read(&mut asked) => {
                 let found = String::from_utf8_lossy(&asked[..n]).contains(statement);
-                let now = found && armed.swap(false, Ordering::SeqCst);
-                if now && matches!(cut, Cut::Before) {
-                    return;
+                let now = found && state.armed.swap(false, Ordering::SeqCst);
+                state.asked.fetch_add(1, Ordering::SeqCst);
+                if now {
+                    state.hit.notify_one();
+                    match cut {
+                        Cut::Before => return,
+                        Cut::After => {}
+                        Cut::Never => pending().await,
+                    }
                 }
                 server.write_all(&asked[..n]).await.unwrap();
                 if now {

@@ -73,6 +73,16 @@ fn every_guarantee_names_tests_that_exist() {
     }
 }
 
+/// sqlx would check it against the database of whoever builds the crate, or refuse to build.
+#[test]
+fn no_statement_is_checked_against_a_database_when_it_is_built() {
+    let mut crate_ = String::new();
+    sources(&root().join("src"), &mut crate_);
+    for checked in ["query!(", "query_as!(", "query_scalar!(", "migrate!("] {
+        assert!(!crate_.contains(checked), "{checked}");
+    }
+}
+
 #[test]
 fn the_bounds_are_those_of_the_code() {
     let rows = section(ARCHITECTURE, "## Bounds");

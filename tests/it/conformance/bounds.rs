@@ -20,6 +20,7 @@ on_both![
     deliveries_past_the_cap_are_refused_at_once,
     drain_waits_for_the_running_and_refuses_the_later,
     drain_can_be_called_twice,
+    drain_ends_when_the_handlers_limit_does,
     limits_without_end_are_possible,
     waiting_for_a_place_is_limited,
     waiting_for_a_connection_is_limited,
@@ -108,6 +109,21 @@ async fn drain_can_be_called_twice<DB: TestBackend>() {
         endpoint.deliver("evt_1").await,
         StatusCode::SERVICE_UNAVAILABLE
     );
+}
+
+async fn drain_ends_when_the_handlers_limit_does<DB: TestBackend>() {
+    let never_opened = Door::closed();
+    let handler = behind::<DB>(never_opened.clone());
+    let limit = Duration::from_millis(50);
+    let endpoint = Endpoint::<DB>::with(handler, |layer| layer.handler_time_max(limit)).await;
+    let shutdown = async {
+        never_opened.wait_for_arrival().await;
+        tokio::time::timeout(Duration::from_secs(10), endpoint.layer.drain()).await
+    };
+    let (answer, drained) = tokio::join!(endpoint.deliver("evt_1"), shutdown);
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+    drained.expect("the limit is kept");
+    assert_eq!(endpoint.rows().await, 0);
 }
 
 async fn limits_without_end_are_possible<DB: TestBackend>() {

@@ -4,7 +4,10 @@ use axum_stripe_webhook::EventTx;
 
 use crate::{database::TestBackend, endpoint::Endpoint, log, stripe};
 
-on_both![no_marker_reaches_a_log_or_an_answer,];
+on_both![
+    no_marker_reaches_a_log_or_an_answer,
+    what_a_handler_logs_is_in_the_span_of_its_delivery,
+];
 
 async fn no_marker_reaches_a_log_or_an_answer<DB: TestBackend>() {
     let body = |id| stripe::event(id).replace("cs_test_1", "marker@example.com");
@@ -57,4 +60,18 @@ async fn no_marker_reaches_a_log_or_an_answer<DB: TestBackend>() {
             .collect::<Vec<_>>(),
         [""; 0]
     );
+}
+
+/// It runs in a task of its own, to which a span does not go by itself.
+async fn what_a_handler_logs_is_in_the_span_of_its_delivery<DB: TestBackend>() {
+    let log = log::of(async {
+        let handler = |_: EventTx<DB>| async { tracing::info!("from the handler") };
+        let endpoint = Endpoint::<DB>::new(handler).await;
+        endpoint.deliver("evt_1").await;
+    })
+    .await;
+    let line = log.lines().find(|line| line.contains("from the handler"));
+    let line = line.expect("it is logged");
+    assert!(line.contains("stripe_delivery{"), "{line}");
+    assert!(line.contains("event_id=\"evt_1\""), "{line}");
 }
