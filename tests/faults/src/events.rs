@@ -13,6 +13,9 @@ pub(crate) const TOGETHER: &str = "evt_together_";
 /// The handler of an event of this kind does what it has to, and nothing goes wrong in it by chance.
 pub(crate) const CALM: &str = "evt_calm_";
 
+/// Likewise, and the handler takes a second before it writes.
+pub(crate) const SLOW: &str = "evt_calm_slow_";
+
 /// Stripe has sent it just now: one that is too old would be stopped by a guard.
 pub(crate) fn body(id: &str) -> String {
     let created = now()

@@ -1,5 +1,6 @@
 //! One file for each way in which things are broken.
 
+mod burst;
 mod clients;
 mod kill;
 mod server;
@@ -44,6 +45,7 @@ pub(crate) const NAMES: &[&str] = &[
     "server",
     "sqlite",
     "clients",
+    "burst",
     "soak",
 ];
 
@@ -70,6 +72,7 @@ pub(crate) async fn run(name: &str, order: Order) -> Option<Vec<Run>> {
             clients::gone(Database::postgres().await, order).await,
             clients::gone(Database::sqlite().await, order).await,
         ],
+        "burst" => vec![burst::burst(1, order).await, burst::burst(3, order).await],
         "soak" => vec![soak::soak(order).await],
         _ => return None,
     })

@@ -27,7 +27,7 @@ use tokio::{net::TcpListener, sync::Barrier, time::sleep};
 
 use crate::{
     database::{Address, SHARDS},
-    events::{CALM, SECRET, TOGETHER},
+    events::{CALM, SECRET, SLOW, TOGETHER},
 };
 use books::Books;
 pub(crate) use child::Service;
@@ -108,6 +108,9 @@ async fn book<DB: Books>(State(shop): State<Arc<Shop<DB>>>, mut tx: EventTx<DB>)
     let event = tx.event().id().to_owned();
     shop.begin(&event);
     let (mood, pause) = shop.mood(&event);
+    if event.starts_with(SLOW) {
+        sleep(Duration::from_secs(1)).await;
+    }
     if write(&mut tx, &event, mood, pause).await.is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR;
     }
