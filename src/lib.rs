@@ -8,6 +8,8 @@
 mod clock;
 #[cfg(feature = "diagnosis")]
 pub mod diagnosis;
+#[cfg(feature = "_database")]
+mod disposition;
 pub mod event;
 mod extract;
 pub mod guard;
@@ -20,15 +22,19 @@ mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+#[cfg(feature = "_database")]
+pub use disposition::Disposition;
 pub use event::{Event, EventError, EventKind, Mode, ObjectError, RelatedObject};
 pub use extract::{
     BODY_BYTES_MAX, ProvideVerifier, Provided, StripeEventRejection, VerifiedStripeEvent,
 };
+#[cfg(feature = "_database")]
+pub use extract::{StripeObject, StripeObjectRejection};
 pub use guard::{Guards, StopReason, WhenStopped};
 #[cfg(feature = "_database")]
 pub use ledger::{Ledger, MigrateError, migrate};
 #[cfg(feature = "_database")]
-pub use once::{EventTx, EventTxRejection, ProcessOnceLayer};
+pub use once::{EventTx, EventTxError, EventTxRejection, ObjectOrder, Operator, ProcessOnceLayer};
 pub use signature::{
     SecretError, SecretFault, SigningSecret, VerifiedPayload, Verifier, VerifyError,
 };

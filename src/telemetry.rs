@@ -59,15 +59,12 @@ pub(crate) fn other_api_train(event: &Event, count: u64) {
 
 #[cfg(feature = "_database")]
 mod database {
+    use std::error::Error;
+
     use axum_core::response::{IntoResponse, Response};
     use tracing::{Span, debug, error, field::display, info_span, warn};
 
-    use crate::{
-        extract::VerifiedStripeEvent,
-        guard::StopReason,
-        ledger::LedgerError,
-        once::{Answer, EventTxRejection},
-    };
+    use crate::{extract::VerifiedStripeEvent, ledger::LedgerError, once::Answer};
 
     /// The span of a verified delivery.
     pub(crate) fn delivery_span(event: &VerifiedStripeEvent, endpoint: &str) -> Span {
@@ -105,11 +102,14 @@ mod database {
     pub(crate) fn answered(answer: Answer, cause: Option<&LedgerError>) -> Response {
         let (outcome, status) = (answer.code(), answer.status().as_u16());
         match answer {
-            // Senders cause these at will, by sending a thing twice.
-            Answer::Duplicate | Answer::InFlight => {
+            // Senders cause these at will, by sending a thing twice or what nobody asked for.
+            Answer::Duplicate | Answer::InFlight | Answer::Ignored | Answer::Unhandled => {
                 debug!(outcome, status, "stripe delivery answered");
             }
-            Answer::Overloaded | Answer::HandlerTimedOut | Answer::PrepareTimedOut => {
+            Answer::Overloaded
+            | Answer::HandlerTimedOut
+            | Answer::PrepareTimedOut
+            | Answer::NotQuarantined => {
                 warn!(outcome, status, "stripe delivery answered");
             }
             _ => {
@@ -121,9 +121,8 @@ mod database {
         answer.into_response()
     }
 
-    /// A guard has stopped an event, and it was kept.
-    pub(crate) fn quarantined(reason: StopReason) -> Response {
-        let (answer, reason) = (Answer::Quarantined, reason.code());
+    /// Likewise, and somebody should know why: an event was kept, or given up.
+    pub(crate) fn answered_because(answer: Answer, reason: &str) -> Response {
         let (outcome, status) = (answer.code(), answer.status().as_u16());
         warn!(outcome, status, reason, "stripe delivery answered");
         answer.into_response()
@@ -134,8 +133,8 @@ mod database {
         warn!(%error, fault = &*error.fault(), "stripe transaction closed with its connection");
     }
 
-    /// A handler could not have its transaction.
-    pub(crate) fn event_tx_rejected(rejection: &EventTxRejection) {
-        error!(error = %rejection, "EventTx rejected");
+    /// A handler could not have what only the layer gives: a fault of the service.
+    pub(crate) fn misplaced(error: &dyn Error) {
+        error!(%error, "stripe handler misplaced");
     }
 }

@@ -1,4 +1,5 @@
 use serde_json::error::Category;
+use serde_path_to_error::Segment;
 
 /// Why the bytes of a body are not an event. Holds nothing of the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +75,7 @@ impl EventError {
 /// asked for.
 ///
 /// It does not carry the deserializer's error, whose text quotes values of the payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ObjectError {
     /// The event carries no object. Thin events never do: fetch it from
@@ -82,22 +83,64 @@ pub enum ObjectError {
     #[error("the event carries no object")]
     Absent,
     /// It does not have the shape that was asked for.
-    #[error(
-        "the event's object has another shape than asked for (line {line}, column {column} of its part of the event)"
-    )]
+    #[error("the event has another shape than asked for, at {path}")]
     Misfit {
-        /// Line within the bytes of `data` or `changes`, from 1.
-        line: usize,
-        /// Column within the bytes of `data` or `changes`, from 1.
-        column: usize,
+        /// Where: `data.object.lines.data[0].price`. It holds names of fields alone: a key that may be
+        /// the service's or its customers' own, as in `metadata`, is a `*`.
+        path: String,
     },
 }
 
+/// Of a path: 128 levels is as deep as JSON may be nested.
+const PATH_BYTES_MAX: usize = 255;
+
 impl ObjectError {
-    pub(super) fn misfit(error: &serde_json::Error) -> Self {
-        Self::Misfit {
-            line: error.line(),
-            column: error.column(),
+    /// The name of the fault, for logs and counters.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Absent => "object_absent",
+            Self::Misfit { .. } => "object_misfit",
         }
     }
+
+    pub(super) fn misfit(
+        root: &str,
+        error: &serde_path_to_error::Error<serde_json::Error>,
+    ) -> Self {
+        let mut path = root.to_owned();
+        for segment in error.path().iter() {
+            let part = match segment {
+                Segment::Seq { index } => format!("[{index}]"),
+                Segment::Map { key } if !path.ends_with("metadata") => named(key),
+                Segment::Enum { variant } => named(variant),
+                Segment::Map { .. } | Segment::Unknown => ".*".to_owned(),
+            };
+            if path.len() + part.len() > PATH_BYTES_MAX {
+                break;
+            }
+            path.push_str(&part);
+        }
+        // What is missing has no place in the JSON; serde's text names it, and no value.
+        let text = error.inner().to_string();
+        if let Some(field) = text.strip_prefix("missing field `")
+            && let Some((field, _)) = field.split_once('`')
+        {
+            path.push_str(&named(field));
+        }
+        Self::Misfit { path }
+    }
+}
+
+fn named(key: &str) -> String {
+    match is_field(key) {
+        true => format!(".{key}"),
+        false => ".*".to_owned(),
+    }
+}
+
+/// Whether it could be a name that Stripe has given.
+fn is_field(key: &str) -> bool {
+    let in_names = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=64).contains(&key.len()) && key.bytes().all(in_names)
 }

@@ -45,6 +45,7 @@
 //! ```
 
 mod cause;
+mod effect_key;
 mod envelope;
 mod error;
 mod related_object;
@@ -60,6 +61,9 @@ use serde::{Deserialize, de::DeserializeOwned};
 use envelope::Envelope;
 
 pub use cause::{EventRequest, Reason};
+#[cfg(feature = "_database")]
+pub(crate) use effect_key::check_effect_key;
+pub use effect_key::{EFFECT_KEY_BYTES_MAX, EffectKeyError};
 pub use envelope::{EventKind, ID_BYTES_MAX, Mode};
 pub use error::{EventError, ObjectError};
 pub use related_object::RelatedObject;
@@ -246,8 +250,8 @@ impl Event {
     /// # Errors
     ///
     /// [`ObjectError::Absent`] when the event carries no object, as thin events never do;
-    /// [`ObjectError::Misfit`] when it does not have the shape of `T`. As an answer, both are a
-    /// 422: the transaction is rolled back and Stripe delivers the event again.
+    /// [`ObjectError::Misfit`] when it does not have the shape of `T`. As an answer both are a 422,
+    /// and under the layer the event is quarantined: see [`StripeObject`](crate::StripeObject).
     pub fn object<T: DeserializeOwned>(&self) -> Result<T, ObjectError> {
         #[derive(Deserialize)]
         struct Data<T> {
@@ -276,7 +280,7 @@ impl Event {
     fn data_of_snapshot<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
         let is_object = |data: &&Bytes| data.starts_with(b"{");
         let data = self.envelope.data.as_ref().filter(is_object);
-        part(data.filter(|_| self.kind() == EventKind::Snapshot))
+        part("data", data.filter(|_| self.kind() == EventKind::Snapshot))
     }
 
     /// Reads `changes` of a thin event: what has changed about the object, in the form that the
@@ -287,7 +291,10 @@ impl Event {
     /// [`ObjectError::Misfit`] when they do not have the shape of `T`.
     pub fn changes<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
         let changes = self.envelope.changes.as_ref();
-        part(changes.filter(|_| self.kind() == EventKind::Thin))
+        part(
+            "changes",
+            changes.filter(|_| self.kind() == EventKind::Thin),
+        )
     }
 
     /// Reads the whole of `data`, which some types of thin events have: the impact of a
@@ -297,14 +304,18 @@ impl Event {
     ///
     /// [`ObjectError::Misfit`] when it does not have the shape of `T`.
     pub fn data<T: DeserializeOwned>(&self) -> Result<Option<T>, ObjectError> {
-        part(self.envelope.data.as_ref())
+        part("data", self.envelope.data.as_ref())
     }
 }
 
-fn part<T: DeserializeOwned>(json: Option<&Bytes>) -> Result<Option<T>, ObjectError> {
-    json.map(|json| serde_json::from_slice(json))
-        .transpose()
-        .map_err(|error| ObjectError::misfit(&error))
+/// Reads a part of the event that was parsed with it, so that nothing can stand behind its end.
+fn part<T: DeserializeOwned>(root: &str, json: Option<&Bytes>) -> Result<Option<T>, ObjectError> {
+    json.map(|json| {
+        let mut json = serde_json::Deserializer::from_slice(json);
+        serde_path_to_error::deserialize(&mut json)
+            .map_err(|error| ObjectError::misfit(root, &error))
+    })
+    .transpose()
 }
 
 impl fmt::Debug for Event {

@@ -90,7 +90,8 @@ pub struct VerifiedStripeEvent(Arc<Verified>);
 
 struct Verified {
     event: Event,
-    payload: VerifiedPayload,
+    /// `None` for an event that was verified when it was stored.
+    payload: Option<VerifiedPayload>,
 }
 
 /// A genuine delivery.
@@ -126,19 +127,31 @@ impl VerifiedStripeEvent {
         if scope.kind.is_some_and(|kind| kind != event.kind()) {
             return Err(StripeEventRejection::SecretKind);
         }
+        let payload = Some(payload);
         Ok(Self(Arc::new(Verified { event, payload })))
     }
 
-    /// When this attempt of the delivery was signed, in Unix seconds.
-    #[must_use]
-    pub fn signed_at(&self) -> u64 {
-        self.0.payload.signed_at()
+    /// An event out of `stripe_inbox`, where nothing gets that was not verified. `None`: what is stored
+    /// there is no event, so somebody else has written it.
+    #[cfg(feature = "_database")]
+    pub(crate) fn stored(bytes: Vec<u8>) -> Option<Self> {
+        let event = Event::parse(bytes.into()).ok()?;
+        let payload = None;
+        Some(Self(Arc::new(Verified { event, payload })))
     }
 
-    /// The name of the secret that matched, if it was given one.
+    /// When this attempt of the delivery was signed, in Unix seconds. `None` for an event that was kept
+    /// and released.
+    #[must_use]
+    pub fn signed_at(&self) -> Option<u64> {
+        self.0.payload.as_ref().map(VerifiedPayload::signed_at)
+    }
+
+    /// The name of the secret that matched, if it was given one. `None` for an event that was kept and
+    /// released.
     #[must_use]
     pub fn secret_name(&self) -> Option<&str> {
-        self.0.payload.secret_name()
+        self.0.payload.as_ref()?.secret_name()
     }
 
     /// Reads, verifies and parses a request's body.

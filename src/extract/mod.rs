@@ -2,6 +2,8 @@
 
 mod body;
 mod event;
+#[cfg(feature = "_database")]
+mod object;
 mod provide;
 mod rejection;
 
@@ -12,3 +14,5 @@ pub use rejection::StripeEventRejection;
 
 #[cfg(feature = "_database")]
 pub(crate) use event::{Received, VerifiedUpstream};
+#[cfg(feature = "_database")]
+pub use object::{StripeObject, StripeObjectRejection};

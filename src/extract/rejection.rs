@@ -131,7 +131,11 @@ impl IntoResponse for StripeEventRejection {
 impl IntoResponse for ObjectError {
     fn into_response(self) -> Response {
         telemetry::object_misfit(&self);
-        (StatusCode::UNPROCESSABLE_ENTITY, "unexpected object\n").into_response()
+        let (status, text) = (StatusCode::UNPROCESSABLE_ENTITY, "unexpected object\n");
+        #[cfg(feature = "_database")]
+        return crate::disposition::of_misfit(&self).response(status, text);
+        #[cfg(not(feature = "_database"))]
+        (status, text).into_response()
     }
 }
 

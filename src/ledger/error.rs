@@ -20,6 +20,9 @@ pub enum LedgerError {
     /// Another process has the same event in hand, and had not finished within the limit.
     #[error("the event is being processed elsewhere")]
     InFlight,
+    /// The event's entry was not there, and could not be written all the same.
+    #[error("the event's row was not written: does a trigger or rule of the service's prevent it?")]
+    NotWritten,
     /// A statement of the handler had failed, and the handler answered 2xx all the same.
     #[error("the handler swallowed a database error: its transaction was aborted")]
     Aborted,

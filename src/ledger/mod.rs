@@ -25,7 +25,7 @@ use crate::event::Event;
 
 pub(crate) use error::LedgerError;
 pub use sqlx::migrate::MigrateError;
-pub(crate) use transaction::{LedgerTransaction, is_processed};
+pub(crate) use transaction::{LedgerTransaction, is_processed, quarantined_payload};
 
 /// A database that can hold the ledger: [`sqlx::Postgres`] or [`sqlx::Sqlite`].
 ///
@@ -35,23 +35,172 @@ pub trait Ledger: Backend {}
 
 impl<DB: Backend> Ledger for DB {}
 
-/// Which row of `stripe_inbox` is that of an event which a guard has stopped.
-macro_rules! stopped_row {
+/// The statements whose text is the same on both backends, each on its own connection.
+macro_rules! shared_statements {
     () => {
-        "event_id = $1 and endpoint = $2 and state = 'quarantined'
-            and substr(last_error, 1, 6) = 'guard_'"
+        async fn is_processed(
+            connection: &mut Self::Connection,
+            entry: &Entry<'_>,
+        ) -> Result<bool, LedgerError> {
+            query_scalar(
+                "select exists (
+                    select 1 from processed_stripe_events
+                    where event_id = $1 and endpoint = $2
+                        and (held_by is null or held_by <> 'guard'))",
+            )
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .fetch_one(connection)
+            .await
+            .map_err(of_statement)
+        }
+
+        async fn forget(
+            connection: &mut Self::Connection,
+            entry: &Entry<'_>,
+        ) -> Result<(), LedgerError> {
+            query(
+                "delete from processed_stripe_events
+                 where event_id = $1 and endpoint = $2 and held_by is not null",
+            )
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
+            Ok(())
+        }
+
+        async fn give_up(
+            connection: &mut Self::Connection,
+            event_id: &str,
+            endpoint: &str,
+        ) -> Result<(), LedgerError> {
+            query(
+                "update processed_stripe_events set held_by = null
+                 where event_id = $1 and endpoint = $2 and held_by is not null",
+            )
+            .bind(event_id)
+            .bind(endpoint)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
+            Ok(())
+        }
+
+        async fn quarantined_payload(
+            connection: &mut Self::Connection,
+            event_id: &str,
+            endpoint: &str,
+        ) -> Result<Option<Vec<u8>>, LedgerError> {
+            query_scalar(
+                "select payload from stripe_inbox
+                 where event_id = $1 and endpoint = $2 and state = 'quarantined'
+                    and payload is not null",
+            )
+            .bind(event_id)
+            .bind(endpoint)
+            .fetch_optional(connection)
+            .await
+            .map_err(of_statement)
+        }
+
+        async fn remove_quarantined(
+            connection: &mut Self::Connection,
+            event_id: &str,
+            endpoint: &str,
+        ) -> Result<bool, LedgerError> {
+            let removed = query(
+                "delete from stripe_inbox
+                 where event_id = $1 and endpoint = $2 and state = 'quarantined'",
+            );
+            let removed = removed.bind(event_id).bind(endpoint).execute(connection);
+            Ok(removed.await.map_err(of_statement)?.rows_affected() > 0)
+        }
+
+        async fn record(
+            connection: &mut Self::Connection,
+            event_id: &str,
+            endpoint: &str,
+            action: &Action<'_>,
+        ) -> Result<(), LedgerError> {
+            query(
+                "insert into stripe_actions (event_id, endpoint, action, actor, reason)
+                 values ($1, $2, $3, $4, $5)",
+            )
+            .bind(event_id)
+            .bind(endpoint)
+            .bind(action.action)
+            .bind(action.actor)
+            .bind(action.reason)
+            .execute(connection)
+            .await
+            .map_err(of_statement)?;
+            Ok(())
+        }
+
+        async fn claim_effect(
+            connection: &mut Self::Connection,
+            effect_key: &str,
+            event_id: &str,
+        ) -> Result<bool, sqlx::Error> {
+            let claimed = query(
+                "insert into stripe_effects (effect_key, event_id) values ($1, $2)
+                 on conflict (effect_key) do nothing",
+            );
+            let claimed = claimed.bind(effect_key).bind(event_id).execute(connection);
+            Ok(claimed.await?.rows_affected() > 0)
+        }
+
+        async fn touch_object(
+            connection: &mut Self::Connection,
+            object: &ObjectRow<'_>,
+        ) -> Result<(Option<i64>, bool), sqlx::Error> {
+            query_as(
+                "insert into stripe_objects (object_id, endpoint, newest_created, deleted)
+                 values ($1, $2, $3, $4)
+                 on conflict (object_id, endpoint) do update set
+                    before_created = stripe_objects.newest_created,
+                    newest_created = case
+                        when stripe_objects.newest_created > excluded.newest_created
+                        then stripe_objects.newest_created else excluded.newest_created end,
+                    deleted = stripe_objects.deleted or excluded.deleted,
+                    touched_at = excluded.touched_at
+                 returning before_created, deleted",
+            )
+            .bind(object.object_id)
+            .bind(object.endpoint)
+            .bind(object.created_unix)
+            .bind(object.is_deleted)
+            .fetch_one(connection)
+            .await
+        }
     };
 }
-use stopped_row;
+use shared_statements;
 
-const IS_PROCESSED: &str = concat!(
-    "select exists (
-        select 1 from processed_stripe_events where event_id = $1 and endpoint = $2
-     ) and not exists (
-        select 1 from stripe_inbox where ",
-    stopped_row!(),
-    ")"
-);
+/// Keeps an event. What is there of another event with its id goes, if this one is claimed: whoever has
+/// a test secret can sign an event that is not deduplicated with a live one's id.
+macro_rules! keep {
+    ($created:literal) => {
+        concat!(
+            "insert into stripe_inbox
+                (event_id, endpoint, event_type, account, livemode, created_at,
+                 object_id, payload, state, due_at, last_error)
+             values ($1, $2, $3, $4, $5, ",
+            $created,
+            ", $7, $8, 'quarantined', null, $9)
+             on conflict (event_id, endpoint) do update set
+                event_type = excluded.event_type, account = excluded.account,
+                livemode = excluded.livemode, created_at = excluded.created_at,
+                object_id = excluded.object_id, payload = excluded.payload,
+                state = excluded.state, attempts = excluded.attempts, due_at = excluded.due_at,
+                last_error = excluded.last_error, received_at = excluded.received_at
+             where $10 or stripe_inbox.payload is null"
+        )
+    };
+}
+use keep;
 
 /// Binds what a statement writes of an entry, as `$1` to `$6`.
 macro_rules! bind_entry {
@@ -121,20 +270,73 @@ pub trait Backend: Database {
         entry: &Entry<'_>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
-    /// Forgets an event that a guard has stopped, here and in the inbox. False: none has.
+    /// Forgets an event that a guard has stopped, here and in the inbox.
     ///
     /// Waits for a transaction that does the same.
     fn readmit(
         connection: &mut Self::Connection,
         entry: &Entry<'_>,
-    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+    ) -> impl Future<Output = Result<Readmission, LedgerError>> + Send;
 
-    /// Keeps an event in the inbox, as quarantined. One that is in the inbox already stays as it is,
-    /// but for bytes that were scrubbed.
+    /// Keeps an event in the inbox, as quarantined. What is there under its id stays if the event was
+    /// not claimed, unless its bytes are gone.
     fn quarantine(
         connection: &mut Self::Connection,
         inbox: &InboxEntry<'_>,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Deletes the entry of an event that is held.
+    fn forget(
+        connection: &mut Self::Connection,
+        entry: &Entry<'_>,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Has the entry of an event that is held stand for good.
+    fn give_up(
+        connection: &mut Self::Connection,
+        event_id: &str,
+        endpoint: &str,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// The bytes of an event that is quarantined.
+    fn quarantined_payload(
+        connection: &mut Self::Connection,
+        event_id: &str,
+        endpoint: &str,
+    ) -> impl Future<Output = Result<Option<Vec<u8>>, LedgerError>> + Send;
+
+    /// Removes an event that is quarantined from the inbox. False: none is.
+    ///
+    /// Waits for a transaction that does the same.
+    fn remove_quarantined(
+        connection: &mut Self::Connection,
+        event_id: &str,
+        endpoint: &str,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Records what an operator does with an event.
+    fn record(
+        connection: &mut Self::Connection,
+        event_id: &str,
+        endpoint: &str,
+        action: &Action<'_>,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
+    /// Writes the entry of an effect. False: it is there already.
+    ///
+    /// Waits for a transaction that has written it and not ended yet.
+    fn claim_effect(
+        connection: &mut Self::Connection,
+        effect_key: &str,
+        event_id: &str,
+    ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
+
+    /// Writes down an event of an object, and locks the object's row. Gives `created` of the newest one
+    /// before it, and whether the object is deleted.
+    fn touch_object(
+        connection: &mut Self::Connection,
+        object: &ObjectRow<'_>,
+    ) -> impl Future<Output = Result<(Option<i64>, bool), sqlx::Error>> + Send;
 
     /// What has to be undone on a connection before it may roll back and go back to the pool.
     fn release(
@@ -149,6 +351,9 @@ pub trait Backend: Database {
     fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
 }
 
+/// The server's own margin, and time for its answer to come.
+const ABANDONED_TIME_MARGIN: Duration = Duration::from_secs(10);
+
 /// The time limits of a transaction.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -160,6 +365,14 @@ pub struct Limits {
     pub handler_time_max: Duration,
 }
 
+impl Limits {
+    /// How long a statement that nobody waits for is executed at most: the server's patience counts
+    /// from its begin, and SQLite's ends at once.
+    fn abandoned_time_max(&self) -> Duration {
+        self.handler_time_max.saturating_add(ABANDONED_TIME_MARGIN)
+    }
+}
+
 /// The row of an event in `processed_stripe_events`.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry<'a> {
@@ -169,6 +382,37 @@ pub struct Entry<'a> {
     pub(crate) account: Option<&'a str>,
     pub(crate) livemode: Option<bool>,
     pub(crate) created_unix: Option<i64>,
+    /// What keeps the event from being run, if anything does.
+    pub(crate) held_by: Option<HeldBy>,
+}
+
+/// What keeps an event from being run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HeldBy {
+    /// A guard, until a delivery passes it.
+    Guard,
+    /// The service's own handler.
+    Handler,
+}
+
+/// What is known of an event that could not be claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readmission {
+    /// A guard had stopped it, and that is forgotten: it can be claimed.
+    Readmitted,
+    /// Its entry is there.
+    Duplicate,
+    /// Its entry is not there either.
+    Missing,
+}
+
+impl HeldBy {
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::Guard => "guard",
+            Self::Handler => "handler",
+        }
+    }
 }
 
 impl<'a> Entry<'a> {
@@ -180,8 +424,38 @@ impl<'a> Entry<'a> {
             account: event.account_or_context(),
             livemode: event.livemode(),
             created_unix: event.created().and_then(unix_seconds),
+            held_by: None,
         }
     }
+
+    fn held_by_code(&self) -> Option<&'static str> {
+        self.held_by.map(HeldBy::code)
+    }
+}
+
+/// A row of `stripe_actions`, but for the event that it is about.
+#[derive(Clone, Copy)]
+pub struct Action<'a> {
+    pub(crate) action: &'static str,
+    pub(crate) actor: &'a str,
+    pub(crate) reason: &'a str,
+}
+
+impl fmt::Debug for Action<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Action")
+            .field("action", &self.action)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What an event says of the row of its object in `stripe_objects`.
+#[derive(Clone, Copy, Debug)]
+pub struct ObjectRow<'a> {
+    pub(crate) object_id: &'a str,
+    pub(crate) endpoint: &'a str,
+    pub(crate) created_unix: i64,
+    pub(crate) is_deleted: bool,
 }
 
 /// The row of an event in `stripe_inbox`.
@@ -190,13 +464,16 @@ pub struct InboxEntry<'a> {
     pub(crate) object_id: Option<String>,
     /// The bytes exactly as signed.
     pub(crate) payload: &'a [u8],
-    /// Why it is kept: one word of ours.
-    pub(crate) reason: &'static str,
+    pub(crate) is_claimed: bool,
+    /// Why it is kept: a code, which holds nothing of the event.
+    pub(crate) reason: &'a str,
 }
 
 impl<'a> InboxEntry<'a> {
-    pub(crate) fn new(event: &'a Event, endpoint: &'a str, reason: &'static str) -> Self {
+    /// Of an event that was claimed, unless it is not deduplicated.
+    pub(crate) fn new(event: &'a Event, endpoint: &'a str, reason: &'a str) -> Self {
         Self {
+            is_claimed: event.is_deduplicated(),
             entry: Entry::new(event, endpoint),
             object_id: event.object_id(),
             payload: event.bytes(),
@@ -216,7 +493,7 @@ impl fmt::Debug for InboxEntry<'_> {
     }
 }
 
-fn unix_seconds(at: SystemTime) -> Option<i64> {
+pub(crate) fn unix_seconds(at: SystemTime) -> Option<i64> {
     i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 

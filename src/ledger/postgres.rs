@@ -6,13 +6,20 @@ use sqlx::{
 };
 
 use super::{
-    Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run, stopped_row,
+    Action, Backend, Entry, InboxEntry, LedgerError, Limits, ObjectRow, Readmission, bind_entry,
+    keep, run, shared_statements,
 };
 
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "ledger inbox effects",
-    include_str!("../../migrations/postgres/0001_ledger_inbox_effects.sql"),
-)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "ledger inbox effects",
+        include_str!("../../migrations/postgres/0001_ledger_inbox_effects.sql"),
+    ),
+    (
+        "held objects actions",
+        include_str!("../../migrations/postgres/0002_held_objects_actions.sql"),
+    ),
+];
 
 /// How much longer than the handler's own limit the server waits at most before it ends a
 /// transaction, so that the limit of this process, whose answer is known, comes first. Never longer
@@ -22,8 +29,9 @@ const SERVER_TIME_MARGIN: Duration = Duration::from_secs(5);
 
 /// `lock_not_available`: the claim waited for its limit.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
-/// `undefined_table`: our statements name our tables alone.
+/// `undefined_table` and `undefined_column`: our statements name our tables alone.
 const UNDEFINED_TABLE: &str = "42P01";
+const UNDEFINED_COLUMN: &str = "42703";
 /// `in_failed_sql_transaction`: an earlier statement of the transaction failed.
 const IN_FAILED_SQL_TRANSACTION: &str = "25P02";
 
@@ -91,13 +99,14 @@ impl Backend for Postgres {
     ) -> Result<Option<i64>, LedgerError> {
         let insert = query_as(concat!(
             "insert into processed_stripe_events
-                (event_id, endpoint, event_type, account, livemode, created_at)
-             values ($1, $2, $3, $4, $5, to_timestamp($6))
+                (event_id, endpoint, event_type, account, livemode, created_at, held_by)
+             values ($1, $2, $3, $4, $5, to_timestamp($6), $7)
              on conflict (event_id, endpoint) do nothing
              returning ",
-            settled!("$7")
+            settled!("$8")
         ));
         let claimed: Option<Settled> = bind_entry!(insert, entry, entry.created_unix)
+            .bind(entry.held_by_code())
             .bind(server_ms(limits))
             .fetch_optional(connection)
             .await
@@ -113,11 +122,15 @@ impl Backend for Postgres {
         Ok(transaction_id)
     }
 
+    /// A COMMIT with `synchronous_commit` off is answered before it is durable. `local` waits for this
+    /// server's own disk, and every other value for that or more.
     async fn close(connection: &mut PgConnection, seal: &i64) -> Result<(), LedgerError> {
-        let (transaction_id, _): (Option<i64>, String) = query_as(
+        let (transaction_id, ..): (Option<i64>, String, String) = query_as(
             "select
                 pg_current_xact_id_if_assigned()::text::bigint,
-                set_config('axum_stripe_webhook.transaction', 'closed', true)",
+                set_config('axum_stripe_webhook.transaction', 'closed', true),
+                set_config('synchronous_commit', case current_setting('synchronous_commit')
+                    when 'off' then 'local' else current_setting('synchronous_commit') end, true)",
         )
         .fetch_one(connection)
         .await
@@ -128,55 +141,47 @@ impl Backend for Postgres {
         }
     }
 
-    async fn is_processed(
-        connection: &mut PgConnection,
-        entry: &Entry<'_>,
-    ) -> Result<bool, LedgerError> {
-        query_scalar(IS_PROCESSED)
-            .bind(entry.event_id)
-            .bind(entry.endpoint)
-            .fetch_one(connection)
-            .await
-            .map_err(of_statement)
-    }
+    shared_statements!();
 
     async fn readmit(
         connection: &mut PgConnection,
         entry: &Entry<'_>,
-    ) -> Result<bool, LedgerError> {
-        let forgotten = query(concat!(
-            "with stopped as (delete from stripe_inbox where ",
-            stopped_row!(),
-            " returning event_id)
-             delete from processed_stripe_events
-             where event_id = $1 and endpoint = $2 and exists (select from stopped)",
-        ));
-        let forgotten = forgotten
-            .bind(entry.event_id)
-            .bind(entry.endpoint)
-            .execute(connection)
-            .await
-            .map_err(of_statement)?;
-        Ok(forgotten.rows_affected() > 0)
+    ) -> Result<Readmission, LedgerError> {
+        let readmitted: (bool, bool) = query_as(
+            "with forgotten as (
+                delete from processed_stripe_events
+                where event_id = $1 and endpoint = $2 and held_by = 'guard'
+                returning event_id
+             ), unkept as (
+                delete from stripe_inbox
+                where event_id = $1 and endpoint = $2 and state = 'quarantined'
+                    and exists (select from forgotten)
+             )
+             select exists (select from forgotten), exists (
+                select from processed_stripe_events where event_id = $1 and endpoint = $2)",
+        )
+        .bind(entry.event_id)
+        .bind(entry.endpoint)
+        .fetch_one(connection)
+        .await
+        .map_err(of_statement)?;
+        Ok(match readmitted {
+            (true, _) => Readmission::Readmitted,
+            (false, true) => Readmission::Duplicate,
+            (false, false) => Readmission::Missing,
+        })
     }
 
     async fn quarantine(
         connection: &mut PgConnection,
         inbox: &InboxEntry<'_>,
     ) -> Result<(), LedgerError> {
-        let insert = query(
-            "insert into stripe_inbox
-                (event_id, endpoint, event_type, account, livemode, created_at,
-                 object_id, payload, state, due_at, last_error)
-             values ($1, $2, $3, $4, $5, to_timestamp($6), $7, $8, 'quarantined', null, $9)
-             on conflict (event_id, endpoint) do update set payload = excluded.payload
-                where stripe_inbox.payload is null",
-        );
-        let entry = &inbox.entry;
+        let (insert, entry) = (query(keep!("to_timestamp($6)")), &inbox.entry);
         bind_entry!(insert, entry, entry.created_unix)
             .bind(inbox.object_id.as_deref())
             .bind(inbox.payload)
             .bind(inbox.reason)
+            .bind(inbox.is_claimed)
             .execute(connection)
             .await
             .map_err(of_statement)?;
@@ -214,7 +219,7 @@ fn milliseconds(duration: Duration) -> i32 {
 fn of_statement(error: sqlx::Error) -> LedgerError {
     match sqlstate(&error).as_deref() {
         Some(LOCK_NOT_AVAILABLE) => LedgerError::InFlight,
-        Some(UNDEFINED_TABLE) => LedgerError::NotMigrated,
+        Some(UNDEFINED_TABLE | UNDEFINED_COLUMN) => LedgerError::NotMigrated,
         _ => LedgerError::Unavailable(error),
     }
 }

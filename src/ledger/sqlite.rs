@@ -5,17 +5,24 @@ use std::sync::{
 
 use sqlx::{
     Connection, Pool, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, migrate::MigrateError, query,
-    query_scalar,
+    query_as, query_scalar,
 };
 
 use super::{
-    Backend, Entry, IS_PROCESSED, InboxEntry, LedgerError, Limits, bind_entry, run, stopped_row,
+    Action, Backend, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, Readmission,
+    bind_entry, keep, run, shared_statements,
 };
 
-const MIGRATIONS: &[(&str, &str)] = &[(
-    "ledger inbox effects",
-    include_str!("../../migrations/sqlite/0001_ledger_inbox_effects.sql"),
-)];
+const MIGRATIONS: &[(&str, &str)] = &[
+    (
+        "ledger inbox effects",
+        include_str!("../../migrations/sqlite/0001_ledger_inbox_effects.sql"),
+    ),
+    (
+        "held objects actions",
+        include_str!("../../migrations/sqlite/0002_held_objects_actions.sql"),
+    ),
+];
 
 /// Instructions of SQLite's virtual machine between two looks at whether a statement was abandoned:
 /// about a tenth of a millisecond.
@@ -55,11 +62,12 @@ impl Backend for Sqlite {
     ) -> Result<Option<Arc<Watch>>, LedgerError> {
         let insert = query(
             "insert into processed_stripe_events
-                (event_id, endpoint, event_type, account, livemode, created_at)
-             values ($1, $2, $3, $4, $5, $6)
+                (event_id, endpoint, event_type, account, livemode, created_at, held_by)
+             values ($1, $2, $3, $4, $5, $6, $7)
              on conflict (event_id, endpoint) do nothing",
         );
         let inserted = bind_entry!(insert, entry, entry.created_unix_ms())
+            .bind(entry.held_by_code())
             .execute(&mut *connection)
             .await
             .map_err(of_statement)?;
@@ -97,54 +105,42 @@ impl Backend for Sqlite {
         Self::release(connection, watch).await
     }
 
-    async fn is_processed(
-        connection: &mut SqliteConnection,
-        entry: &Entry<'_>,
-    ) -> Result<bool, LedgerError> {
-        query_scalar(IS_PROCESSED)
-            .bind(entry.event_id)
-            .bind(entry.endpoint)
-            .fetch_one(connection)
-            .await
-            .map_err(of_statement)
-    }
+    shared_statements!();
 
     async fn readmit(
         connection: &mut SqliteConnection,
         entry: &Entry<'_>,
-    ) -> Result<bool, LedgerError> {
-        let stopped = query(concat!("delete from stripe_inbox where ", stopped_row!()));
-        let stopped = stopped.bind(entry.event_id).bind(entry.endpoint);
-        let stopped = stopped.execute(&mut *connection).await;
-        if stopped.map_err(of_statement)?.rows_affected() == 0 {
-            return Ok(false);
+    ) -> Result<Readmission, LedgerError> {
+        let (event_id, endpoint) = (entry.event_id, entry.endpoint);
+        let held_by: Option<Option<String>> = query_scalar(
+            "select held_by from processed_stripe_events where event_id = $1 and endpoint = $2",
+        )
+        .bind(event_id)
+        .bind(endpoint)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(of_statement)?;
+        match held_by {
+            None => Ok(Readmission::Missing),
+            Some(Some(by)) if by == HeldBy::Guard.code() => {
+                Self::forget(connection, entry).await?;
+                Self::remove_quarantined(connection, event_id, endpoint).await?;
+                Ok(Readmission::Readmitted)
+            }
+            Some(_) => Ok(Readmission::Duplicate),
         }
-        query("delete from processed_stripe_events where event_id = $1 and endpoint = $2")
-            .bind(entry.event_id)
-            .bind(entry.endpoint)
-            .execute(connection)
-            .await
-            .map_err(of_statement)?;
-        Ok(true)
     }
 
     async fn quarantine(
         connection: &mut SqliteConnection,
         inbox: &InboxEntry<'_>,
     ) -> Result<(), LedgerError> {
-        let insert = query(
-            "insert into stripe_inbox
-                (event_id, endpoint, event_type, account, livemode, created_at,
-                 object_id, payload, state, due_at, last_error)
-             values ($1, $2, $3, $4, $5, $6, $7, $8, 'quarantined', null, $9)
-             on conflict (event_id, endpoint) do update set payload = excluded.payload
-                where stripe_inbox.payload is null",
-        );
-        let entry = &inbox.entry;
+        let (insert, entry) = (query(keep!("$6")), &inbox.entry);
         bind_entry!(insert, entry, entry.created_unix_ms())
             .bind(inbox.object_id.as_deref())
             .bind(inbox.payload)
             .bind(inbox.reason)
+            .bind(inbox.is_claimed)
             .execute(connection)
             .await
             .map_err(of_statement)?;
@@ -189,10 +185,11 @@ impl Entry<'_> {
     }
 }
 
-/// SQLite has no code of its own for a missing table; our statements name ours alone.
+/// SQLite has no code of its own for a missing table or column; our statements name ours alone.
 fn of_statement(error: sqlx::Error) -> LedgerError {
+    let is_missing = |text: &str| text.starts_with("no such ") || text.contains("has no column");
     match error.as_database_error() {
-        Some(fault) if fault.message().starts_with("no such table") => LedgerError::NotMigrated,
+        Some(fault) if is_missing(fault.message()) => LedgerError::NotMigrated,
         _ => LedgerError::Unavailable(error),
     }
 }

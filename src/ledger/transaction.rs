@@ -1,13 +1,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
-use sqlx::{Pool, pool::PoolConnection};
+use sqlx::{Connection, Pool, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    runtime::Handle,
+    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::{Entry, InboxEntry, Ledger, LedgerError, Limits};
+use super::{Action, Entry, InboxEntry, Ledger, LedgerError, Limits, Readmission};
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
 /// one row by its key; a database that needs ten seconds for that is not there.
@@ -20,12 +21,13 @@ const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
 /// a cancelled `begin` may have left it inside a transaction, and sqlx cannot use one to SQLite
 /// again on which a COMMIT has failed.
 pub(crate) struct LedgerTransaction<DB: Ledger> {
-    connection: PoolConnection<DB>,
+    /// Held alone: the mutex is there for whoever closes it when this is gone.
+    connection: OwnedMutexGuard<PoolConnection<DB>>,
     limits: Limits,
     seal: Option<DB::Seal>,
     ended: bool,
     /// Given back with the connection, however late that is.
-    _place: OwnedSemaphorePermit,
+    place: Arc<OwnedSemaphorePermit>,
 }
 
 impl<DB: Ledger> LedgerTransaction<DB> {
@@ -36,12 +38,13 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         limits: Limits,
     ) -> Result<Self, LedgerError> {
         let (place, connection) = acquire(pool, places, limits).await?;
+        let connection = Arc::new(Mutex::new(connection));
         let mut transaction = Self {
-            connection,
+            connection: connection.lock_owned().await,
             limits,
             seal: None,
             ended: false,
-            _place: place,
+            place: Arc::new(place),
         };
         transaction.open().await?;
         Ok(transaction)
@@ -89,8 +92,9 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         let time_max = self.claim_time_max();
         let readmitted = DB::readmit(&mut self.connection, entry);
         match within(time_max, readmitted).await? {
-            true => self.claim(entry).await,
-            false => Ok(false),
+            Readmission::Readmitted => self.claim(entry).await,
+            Readmission::Duplicate => Ok(false),
+            Readmission::Missing => Err(LedgerError::NotWritten),
         }
     }
 
@@ -105,6 +109,53 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     pub(crate) async fn quarantine(&mut self, inbox: &InboxEntry<'_>) -> Result<(), LedgerError> {
         let kept = DB::quarantine(&mut self.connection, inbox);
         within(STATEMENT_TIME_MAX, kept).await
+    }
+
+    /// Takes a quarantined event out of the inbox and out of the ledger, to be claimed anew. False: it
+    /// is not quarantined.
+    pub(crate) async fn take(
+        &mut self,
+        entry: &Entry<'_>,
+        action: &Action<'_>,
+    ) -> Result<bool, LedgerError> {
+        let (event_id, endpoint) = (entry.event_id, entry.endpoint);
+        if !self.remove_quarantined(event_id, endpoint, action).await? {
+            return Ok(false);
+        }
+        let forgotten = DB::forget(&mut self.connection, entry);
+        within(STATEMENT_TIME_MAX, forgotten).await?;
+        Ok(true)
+    }
+
+    /// Takes a quarantined event out of the inbox, never to be run. False: it is not quarantined.
+    pub(crate) async fn discard(
+        &mut self,
+        event_id: &str,
+        endpoint: &str,
+        action: &Action<'_>,
+    ) -> Result<bool, LedgerError> {
+        if !self.remove_quarantined(event_id, endpoint, action).await? {
+            return Ok(false);
+        }
+        let given_up = DB::give_up(&mut self.connection, event_id, endpoint);
+        within(STATEMENT_TIME_MAX, given_up).await?;
+        Ok(true)
+    }
+
+    async fn remove_quarantined(
+        &mut self,
+        event_id: &str,
+        endpoint: &str,
+        action: &Action<'_>,
+    ) -> Result<bool, LedgerError> {
+        let time_max = self.claim_time_max();
+        let removed = DB::remove_quarantined(&mut self.connection, event_id, endpoint);
+        if !within(time_max, removed).await? {
+            return Ok(false);
+        }
+        let recorded = DB::record(&mut self.connection, event_id, endpoint, action);
+        within(STATEMENT_TIME_MAX, recorded).await?;
+        Ok(true)
     }
 
     /// Makes sure that this is still the claim's transaction and that nothing in it has failed, and
@@ -139,6 +190,11 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         Ok(())
     }
 
+    /// Whether it was committed or rolled back: the connection is in no transaction any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended
+    }
+
     pub(crate) fn connection(&self) -> &DB::Connection {
         &self.connection
     }
@@ -160,11 +216,24 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
 impl<DB: Ledger> Drop for LedgerTransaction<DB> {
     fn drop(&mut self) {
-        if !self.ended {
-            if let Some(seal) = &self.seal {
-                DB::abandon(seal);
-            }
-            self.connection.close_on_drop();
+        if self.ended {
+            return;
+        }
+        if let Some(seal) = &self.seal {
+            DB::abandon(seal);
+        }
+        self.connection.close_on_drop();
+        // A statement may still be executed. Until it is not, its place is not free and the pool opens
+        // no other connection for it, or the server would have more and more of them.
+        if let Ok(runtime) = Handle::try_current() {
+            let connection = Arc::clone(OwnedMutexGuard::mutex(&self.connection));
+            let place = Arc::clone(&self.place);
+            let time_max = self.limits.abandoned_time_max();
+            runtime.spawn(async move {
+                let mut connection = connection.lock_owned().await;
+                let _answered_or_long_enough = timeout(time_max, connection.ping()).await;
+                drop((connection, place));
+            });
         }
     }
 }
@@ -183,6 +252,23 @@ pub(crate) async fn is_processed<DB: Ledger>(
         connection.close_on_drop();
     }
     looked
+}
+
+/// The bytes of an event that is quarantined, read in no transaction.
+pub(crate) async fn quarantined_payload<DB: Ledger>(
+    pool: &Pool<DB>,
+    places: Arc<Semaphore>,
+    limits: Limits,
+    event_id: &str,
+    endpoint: &str,
+) -> Result<Option<Vec<u8>>, LedgerError> {
+    let (_place, mut connection) = acquire(pool, places, limits).await?;
+    let read = DB::quarantined_payload(&mut connection, event_id, endpoint);
+    let read = within(STATEMENT_TIME_MAX, read).await;
+    if read.is_err() {
+        connection.close_on_drop();
+    }
+    read
 }
 
 /// Waits for a place and for a connection of the pool.

@@ -7,8 +7,13 @@ use crate::ledger::LedgerError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Duplicate,
+    Ignored,
+    Unhandled,
     Quarantined,
+    Discarded,
+    NotQuarantined,
     InFlight,
+    StillQuarantined,
     PreparePanicked,
     HandlerPanicked,
     TransactionKept,
@@ -24,10 +29,15 @@ pub(crate) enum Answer {
 
 impl Answer {
     #[cfg(test)]
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 19] = [
         Self::Duplicate,
+        Self::Ignored,
+        Self::Unhandled,
         Self::Quarantined,
+        Self::Discarded,
+        Self::NotQuarantined,
         Self::InFlight,
+        Self::StillQuarantined,
         Self::PreparePanicked,
         Self::HandlerPanicked,
         Self::TransactionKept,
@@ -44,7 +54,12 @@ impl Answer {
     pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::Duplicate => StatusCode::OK, // its effects are committed: nothing left to do
+            Self::Ignored => StatusCode::OK,   // the handler's own word
+            Self::Unhandled => StatusCode::OK, // a retry finds no handler either
             Self::Quarantined => StatusCode::OK, // it is kept: a retry brings nothing new
+            Self::Discarded => StatusCode::OK, // the handler's own word, and remembered
+            Self::NotQuarantined => StatusCode::NOT_FOUND, // to an operator, never to Stripe
+            Self::StillQuarantined => StatusCode::CONFLICT, // to an operator, never to Stripe
             Self::InFlight => StatusCode::CONFLICT, // its outcome is open: the retry learns it
             Self::PreparePanicked => StatusCode::INTERNAL_SERVER_ERROR, // nothing was begun
             Self::HandlerPanicked => StatusCode::INTERNAL_SERVER_ERROR, // rolled back
@@ -64,7 +79,12 @@ impl Answer {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Duplicate => "duplicate",
+            Self::Ignored => "ignored",
+            Self::Unhandled => "unhandled",
             Self::Quarantined => "quarantined",
+            Self::Discarded => "discarded",
+            Self::NotQuarantined => "not_quarantined",
+            Self::StillQuarantined => "still_quarantined",
             Self::InFlight => "in_flight",
             Self::PreparePanicked => "prepare_panicked",
             Self::HandlerPanicked => "handler_panicked",
@@ -83,7 +103,11 @@ impl Answer {
     fn text(self) -> &'static str {
         match self {
             Self::Duplicate => "already processed\n",
+            Self::Ignored | Self::Unhandled => "ignored\n",
             Self::Quarantined => "kept\n",
+            Self::Discarded => "discarded\n",
+            Self::NotQuarantined => "nothing is quarantined under this id\n",
+            Self::StillQuarantined => "still quarantined\n",
             Self::InFlight => "in flight\n",
             Self::Overloaded
             | Self::DatabaseUnavailable
@@ -103,9 +127,10 @@ impl Answer {
 impl From<&LedgerError> for Answer {
     fn from(error: &LedgerError) -> Self {
         match error {
-            LedgerError::Unavailable(_) | LedgerError::NotMigrated | LedgerError::TimedOut => {
-                Self::DatabaseUnavailable
-            }
+            LedgerError::Unavailable(_)
+            | LedgerError::NotMigrated
+            | LedgerError::NotWritten
+            | LedgerError::TimedOut => Self::DatabaseUnavailable,
             LedgerError::InFlight => Self::InFlight,
             LedgerError::Aborted => Self::TransactionAborted,
             LedgerError::Ended => Self::TransactionEnded,

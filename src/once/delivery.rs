@@ -15,20 +15,25 @@ use tokio::{
 };
 use tower_service::Service;
 
-use super::{answer::Answer, event_tx::Offer, in_flight::InFlightEvent, layer::ProcessOnceLayer};
+use super::{
+    answer::Answer, event_tx::Offer, in_flight::InFlightEvent, layer::ProcessOnceLayer,
+    operator::Operator,
+};
 use crate::{
+    disposition::Ending,
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     guard::StopReason,
-    ledger::{Entry, InboxEntry, Ledger, LedgerError, LedgerTransaction, is_processed},
+    ledger::{Entry, HeldBy, InboxEntry, Ledger, LedgerError, LedgerTransaction, is_processed},
     telemetry,
 };
 
-/// A verified delivery on its way through the transaction: steps 5 to 10 of the
-/// [module](crate::once).
+/// An event on its way through the transaction: steps 5 to 10 of the [module](crate::once).
 pub(super) struct Delivery<DB: Ledger> {
     pub(super) layer: Arc<ProcessOnceLayer<DB>>,
     pub(super) event: VerifiedStripeEvent,
     pub(super) endpoint: Arc<str>,
+    /// Who has released it from quarantine; `None` if it has just arrived.
+    pub(super) released_by: Option<Operator>,
     /// `None` if the event is not deduplicated. It leaves when nothing of the delivery runs any
     /// more, and so does the admission.
     pub(super) _in_flight: Option<InFlightEvent>,
@@ -38,8 +43,20 @@ pub(super) struct Delivery<DB: Ledger> {
 /// Why there is no answer of the handler's to pass on.
 enum Stop {
     Answer(Answer),
+    Because(Answer, Arc<str>),
     Ledger(LedgerError),
     NotPrepared(Response),
+}
+
+/// What a transaction claims the event for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claim {
+    /// To be run.
+    Run,
+    /// To be kept.
+    Hold(HeldBy),
+    /// Never to be run.
+    Discard,
 }
 
 impl<DB: Ledger> Delivery<DB> {
@@ -53,19 +70,10 @@ impl<DB: Ledger> Delivery<DB> {
         }
     }
 
-    /// Keeps the event instead of running it: its row in the ledger and its bytes, or neither.
-    pub(super) async fn quarantine(self, reason: StopReason) -> Response {
-        match self.keep(reason).await {
-            Ok(()) => telemetry::quarantined(reason),
-            Err(stop) => stop.into_response(),
-        }
-    }
-
-    async fn keep(&self, reason: StopReason) -> Result<(), Stop> {
-        let mut transaction = self.begin(true).await?;
-        let kept = InboxEntry::new(&self.event, &self.endpoint, reason.code());
-        transaction.quarantine(&kept).await?;
-        Ok(transaction.commit().await?)
+    /// Keeps an event that a guard has stopped, instead of running it.
+    pub(super) async fn stop(self, reason: StopReason) -> Response {
+        let kept = self.quarantine(HeldBy::Guard, reason.code().into());
+        kept.await.into_response()
     }
 
     async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Stop>
@@ -73,17 +81,73 @@ impl<DB: Ledger> Delivery<DB> {
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
         let prepared = self.prepare().await?;
-        let transaction = Arc::new(Mutex::new(self.begin(false).await?));
-        let request = self.request(parts, prepared, Offer::of(&transaction));
+        let transaction = Arc::new(Mutex::new(self.begin(Claim::Run).await?));
+        let offer = Offer::of(&transaction, &self.endpoint);
+        let request = self.request(parts, prepared, offer);
         let response = self.handle(handler, request).await?;
         let kept = |_| Stop::Answer(Answer::TransactionKept);
         let mut transaction = transaction.try_lock_owned().map_err(kept)?;
-        if response.status().is_success() {
+        let ending = Ending::of(&response);
+        if ending.is_none() && response.status().is_success() {
             transaction.commit().await?;
         } else {
             roll_back(&mut transaction).await;
         }
-        Ok(response)
+        // Or what comes now would need a second place.
+        drop(transaction);
+        match ending {
+            None => Ok(response),
+            Some(ending) => Err(self.end(ending).await),
+        }
+    }
+
+    /// What the handler has said of the event, instead of processing it.
+    async fn end(&self, ending: Ending) -> Stop {
+        match ending {
+            Ending::Ignored => self.leave(Answer::Ignored).await,
+            Ending::Unhandled => self.leave(Answer::Unhandled).await,
+            Ending::Quarantined(reason) => self.quarantine(HeldBy::Handler, reason).await,
+            Ending::Discarded(reason) => self.discard(reason).await,
+        }
+    }
+
+    /// Leaves nothing of the event behind.
+    async fn leave(&self, answer: Answer) -> Stop {
+        let left = async {
+            if self.released_by.is_some() {
+                let mut transaction = self.open().await?;
+                transaction.skip_claim().await?;
+                transaction.commit().await?;
+            }
+            Ok(answer)
+        };
+        left.await.map_or_else(|stop| stop, Stop::Answer)
+    }
+
+    /// Keeps the event: its row in the ledger and its bytes, or neither.
+    async fn quarantine(&self, by: HeldBy, reason: Arc<str>) -> Stop {
+        if self.released_by.is_some() {
+            return Stop::Because(Answer::StillQuarantined, reason);
+        }
+        let kept = async {
+            let mut transaction = self.begin(Claim::Hold(by)).await?;
+            let kept = InboxEntry::new(&self.event, &self.endpoint, &reason);
+            transaction.quarantine(&kept).await?;
+            Ok(transaction.commit().await?)
+        };
+        match kept.await {
+            Ok(()) => Stop::Because(Answer::Quarantined, Arc::clone(&reason)),
+            Err(stop) => stop,
+        }
+    }
+
+    /// Remembers the event, so that it is never run.
+    async fn discard(&self, reason: Arc<str>) -> Stop {
+        let discarded = async { Ok(self.begin(Claim::Discard).await?.commit().await?) };
+        match discarded.await {
+            Ok(()) => Stop::Because(Answer::Discarded, reason),
+            Err(stop) => stop,
+        }
     }
 
     /// What the handler will need, fetched while no transaction is open. A duplicate needs nothing,
@@ -93,7 +157,7 @@ impl<DB: Ledger> Delivery<DB> {
         let Some(step) = &layer.prepare else {
             return Ok(Extensions::new());
         };
-        if self.event.is_deduplicated() {
+        if self.event.is_deduplicated() && self.released_by.is_none() {
             let places = Arc::clone(&layer.places);
             if is_processed(&layer.pool, places, layer.limits, &self.entry()).await? {
                 return Err(Stop::Answer(Answer::Duplicate));
@@ -102,19 +166,36 @@ impl<DB: Ledger> Delivery<DB> {
         // Called within the future: a panic before its first await is caught too.
         let prepared = async { step(self.event.clone()).await };
         let answers = [Answer::PreparePanicked, Answer::PrepareTimedOut];
-        contained(layer.prepare_time_max, prepared, answers)
-            .await?
-            .map_err(Stop::NotPrepared)
+        match contained(layer.prepare_time_max, prepared, answers).await? {
+            Ok(prepared) => Ok(prepared),
+            Err(response) => Err(match Ending::of(&response) {
+                Some(ending) => self.end(ending).await,
+                None => Stop::NotPrepared(response),
+            }),
+        }
     }
 
     /// Opens a transaction that holds the event's claim.
-    async fn begin(&self, is_stopped: bool) -> Result<LedgerTransaction<DB>, Stop> {
+    async fn begin(&self, claim: Claim) -> Result<LedgerTransaction<DB>, Stop> {
+        let mut transaction = self.open().await?;
+        if !self.claim(&mut transaction, claim).await? {
+            roll_back(&mut transaction).await;
+            return Err(Stop::Answer(Answer::Duplicate));
+        }
+        Ok(transaction)
+    }
+
+    /// Opens a transaction, which takes a released event out of its quarantine.
+    async fn open(&self) -> Result<LedgerTransaction<DB>, Stop> {
         let layer = &*self.layer;
         let places = Arc::clone(&layer.places);
         let mut transaction = LedgerTransaction::begin(&layer.pool, places, layer.limits).await?;
-        if !self.claim(&mut transaction, is_stopped).await? {
-            roll_back(&mut transaction).await;
-            return Err(Stop::Answer(Answer::Duplicate));
+        if let Some(operator) = &self.released_by {
+            let action = operator.action("release");
+            if !transaction.take(&self.entry(), &action).await? {
+                roll_back(&mut transaction).await;
+                return Err(Stop::Answer(Answer::NotQuarantined));
+            }
         }
         Ok(transaction)
     }
@@ -122,12 +203,19 @@ impl<DB: Ledger> Delivery<DB> {
     async fn claim(
         &self,
         transaction: &mut LedgerTransaction<DB>,
-        is_stopped: bool,
+        claim: Claim,
     ) -> Result<bool, LedgerError> {
-        match self.event.is_deduplicated() {
-            true if is_stopped => transaction.claim(&self.entry()).await,
-            true => transaction.claim_or_readmit(&self.entry()).await,
-            false => transaction.skip_claim().await.map(|()| true),
+        let mut entry = self.entry();
+        if !self.event.is_deduplicated() {
+            return transaction.skip_claim().await.map(|()| true);
+        }
+        match claim {
+            Claim::Run => transaction.claim_or_readmit(&entry).await,
+            Claim::Discard => transaction.claim(&entry).await,
+            Claim::Hold(by) => {
+                entry.held_by = Some(by);
+                transaction.claim(&entry).await
+            }
         }
     }
 
@@ -183,6 +271,7 @@ impl Stop {
     fn into_response(self) -> Response {
         match self {
             Self::Answer(answer) => telemetry::answered(answer, None),
+            Self::Because(answer, reason) => telemetry::answered_because(answer, &reason),
             Self::Ledger(error) => telemetry::answered(Answer::from(&error), Some(&error)),
             Self::NotPrepared(response) => telemetry::not_prepared(response),
         }

@@ -43,10 +43,20 @@ use crate::{
 ///   transaction is aborted and would commit nothing. On SQLite a failed statement leaves the rest
 ///   of the transaction in place, and a 2xx commits it.
 ///
+/// - Settings of the session (`set` without `local`) stay on the pooled connection and are met by other
+///   events: `search_path` may even show them another ledger. Use `set local`; and leave `reset all`
+///   alone, with which a COMMIT of the handler's is not refused any more.
+/// - A middleware under the layer that runs the handler twice, to retry it, commits what both have
+///   written.
+///
 /// # Cancel safety
 ///
 /// A client that disconnects does not cancel the handler. The layer's time limit for handlers does,
 /// at an await; the transaction is rolled back. Drop an `EventTx` within the runtime: sqlx needs it.
+///
+/// A statement that is given up is executed on. The answer waits for it, up to ten seconds; its
+/// connection, its place and the event's claim stay taken until the server is done, which is at the
+/// latest when the statement is as old as the handler may be, and five seconds.
 ///
 /// - Postgres: do not cancel a `tx.begin()` yourself, by a time-out or `select!` around it. sqlx then
 ///   rolls back the whole transaction, and what follows is written outside it.
@@ -73,12 +83,16 @@ use crate::{
 pub struct EventTx<DB: Ledger> {
     transaction: OwnedMutexGuard<LedgerTransaction<DB>>,
     event: VerifiedStripeEvent,
+    endpoint: Arc<str>,
 }
 
 /// Offers a transaction to the handler, in the request's extensions. The lock is the loan: while an
 /// [`EventTx`] is alive, nobody else can have the transaction. The offer holds nothing: extensions
 /// can be cloned and kept, and must not keep the transaction beyond its delivery.
-pub(super) struct Offer<DB: Ledger>(Weak<Mutex<LedgerTransaction<DB>>>);
+pub(super) struct Offer<DB: Ledger> {
+    transaction: Weak<Mutex<LedgerTransaction<DB>>>,
+    endpoint: Arc<str>,
+}
 
 impl<DB: Ledger> EventTx<DB> {
     /// The event that is being processed.
@@ -88,22 +102,36 @@ impl<DB: Ledger> EventTx<DB> {
     pub fn event(&self) -> &VerifiedStripeEvent {
         &self.event
     }
+
+    /// The label of the endpoint that the event was delivered to.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
 }
 
 impl<DB: Ledger> Offer<DB> {
-    pub(super) fn of(transaction: &Arc<Mutex<LedgerTransaction<DB>>>) -> Self {
-        Self(Arc::downgrade(transaction))
+    pub(super) fn of(transaction: &Arc<Mutex<LedgerTransaction<DB>>>, endpoint: &Arc<str>) -> Self {
+        Self {
+            transaction: Arc::downgrade(transaction),
+            endpoint: Arc::clone(endpoint),
+        }
     }
 
     /// Takes the transaction, unless somebody has it or its delivery is over.
     fn take(&self) -> Option<OwnedMutexGuard<LedgerTransaction<DB>>> {
-        self.0.upgrade()?.try_lock_owned().ok()
+        let taken = self.transaction.upgrade()?.try_lock_owned().ok()?;
+        // The delivery may have ended it between the two.
+        (!taken.has_ended()).then_some(taken)
     }
 }
 
 impl<DB: Ledger> Clone for Offer<DB> {
     fn clone(&self) -> Self {
-        Self(Weak::clone(&self.0))
+        Self {
+            transaction: Weak::clone(&self.transaction),
+            endpoint: Arc::clone(&self.endpoint),
+        }
     }
 }
 
@@ -118,6 +146,7 @@ impl<DB: Ledger, S: Sync> FromRequestParts<S> for EventTx<DB> {
         Ok(Self {
             transaction,
             event: event.clone(),
+            endpoint: Arc::clone(&offer.endpoint),
         })
     }
 }
@@ -162,7 +191,37 @@ pub enum EventTxRejection {
 
 impl IntoResponse for EventTxRejection {
     fn into_response(self) -> Response {
-        telemetry::event_tx_rejected(&self);
+        telemetry::misplaced(&self);
         (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response()
+    }
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use std::time::Duration;
+
+    use sqlx::{Sqlite, sqlite::SqlitePoolOptions};
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::ledger::Limits;
+
+    /// Somebody else may hold the transaction for an instant after its end.
+    #[tokio::test]
+    async fn a_transaction_that_has_ended_is_not_offered_any_more() {
+        let pool = SqlitePoolOptions::new().max_connections(1);
+        let pool = pool.connect("sqlite::memory:").await.unwrap();
+        let limits = Limits {
+            acquire_time_max: Duration::from_secs(5),
+            claim_wait_max: Duration::from_secs(5),
+            handler_time_max: Duration::from_secs(5),
+        };
+        let places = Arc::new(Semaphore::new(1));
+        let transaction = LedgerTransaction::<Sqlite>::begin(&pool, places, limits).await;
+        let transaction = Arc::new(Mutex::new(transaction.unwrap()));
+        let offer = Offer::of(&transaction, &"default".into());
+        assert!(offer.take().is_some());
+        transaction.lock().await.rollback().await.unwrap();
+        assert!(offer.take().is_none());
     }
 }

@@ -13,7 +13,8 @@
 //! 3. The same event already in flight in this process: 409, without touching the database.
 //! 4. More deliveries in progress than the cap: 503, at once.
 //! 5. A task of its own takes over, so that a client that disconnects cannot stop what follows half
-//!    way. If the service has given a step for it, that fetches what the handler will need
+//!    way. Its span is the delivery's; task-locals of outer layers do not come along. If the service
+//!    has given a step for it, that fetches what the handler will need
 //!    ([`prepare`](ProcessOnceLayer::prepare)), for events that are not processed already.
 //! 6. The task waits for a place among the transactions, of which there are fewer than the pool has
 //!    connections, and opens one (READ COMMITTED).
@@ -25,7 +26,7 @@
 //! 9. The transaction is taken back from the handler. Not there any more: 500.
 //! 10. On a 2xx, the last statement makes sure that it is still the same transaction and that
 //!     nothing in it has failed; then COMMIT. On anything else, 3xx included, it is rolled back and
-//!     the handler's answer is passed on.
+//!     the handler's answer is passed on; a [`Disposition`](crate::Disposition) says more.
 //!
 //! So the handler's writes and the event's row commit together or not at all, and at most once.
 //! Deliveries, and whatever a handler does outside the database, are at-least-once.
@@ -53,8 +54,13 @@
 //! | outcome | status | Stripe retries |
 //! |---|---|---|
 //! | `duplicate` | 200 | no |
+//! | `ignored` | 200 | no |
+//! | `unhandled` | 200 | no |
 //! | `quarantined` | 200 | no |
+//! | `discarded` | 200 | no |
+//! | `not_quarantined` | 404 | yes |
 //! | `in_flight` | 409 | yes |
+//! | `still_quarantined` | 409 | yes |
 //! | `prepare_panicked` | 500 | yes |
 //! | `handler_panicked` | 500 | yes |
 //! | `transaction_kept` | 500 | yes |
@@ -83,7 +89,10 @@ mod delivery;
 mod event_tx;
 mod in_flight;
 mod layer;
+mod object_order;
+mod operator;
 mod prepare;
+mod quarantine;
 mod service;
 
 pub(crate) use answer::Answer;
@@ -93,4 +102,6 @@ pub use layer::{
     DELIVERIES_MAX_DEFAULT, ENDPOINT_DEFAULT, HANDLER_TIME_MAX_DEFAULT, PREPARE_TIME_MAX_DEFAULT,
     ProcessOnceLayer,
 };
+pub use object_order::{EventTxError, ObjectOrder};
+pub use operator::{ACTOR_CHARS_MAX, Operator, OperatorError, REASON_CHARS_MAX};
 pub use service::ProcessOnce;

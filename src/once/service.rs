@@ -14,12 +14,13 @@ use axum_core::{
 };
 use tokio::time::timeout;
 use tower_service::Service;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
 use super::{
     answer::Answer,
     delivery::Delivery,
     layer::{ProcessOnceLayer, label_or},
+    operator::Operator,
 };
 use crate::{
     clock,
@@ -119,17 +120,25 @@ where
     } = received;
     let endpoint = label_or(provided.endpoint, || Arc::clone(&layer.endpoint));
     let span = telemetry::delivery_span(&event, &endpoint);
-    let delivery = match admit(layer, event, endpoint) {
+    let delivery = match admit(layer, event, endpoint, None) {
         Ok(delivery) => delivery,
         Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
     };
     let run = async move {
         match stopped {
-            Some(reason) => delivery.quarantine(reason).await,
+            Some(reason) => delivery.stop(reason).await,
             None => delivery.run(inner, parts).await,
         }
-    }
-    .instrument(span.clone());
+    };
+    in_task(span, run).await
+}
+
+/// Nothing that happens to this future stops what it runs.
+pub(super) async fn in_task(
+    span: Span,
+    run: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    let run = run.instrument(span.clone());
     if cfg!(axum_stripe_webhook_without = "task") {
         return run.await;
     }
@@ -140,10 +149,11 @@ where
     task.await.unwrap_or_else(lost)
 }
 
-fn admit<DB: Ledger>(
+pub(super) fn admit<DB: Ledger>(
     layer: Arc<ProcessOnceLayer<DB>>,
     event: VerifiedStripeEvent,
     endpoint: Arc<str>,
+    released_by: Option<Operator>,
 ) -> Result<Delivery<DB>, Answer> {
     let enter = || layer.in_flight.enter(&endpoint, event.deduplication_id());
     let _in_flight = event
@@ -156,6 +166,7 @@ fn admit<DB: Ledger>(
         layer,
         event,
         endpoint,
+        released_by,
         _in_flight,
         _admission,
     })

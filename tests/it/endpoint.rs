@@ -1,6 +1,6 @@
 //! An endpoint under the layer, its database, and what it answers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -155,6 +155,9 @@ pub(crate) fn behind<DB: TestBackend>(
     }
 }
 
+/// So that what never happens is a failure. Longer than any limit of the crate's.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// A door that handlers stop at: the test sees them arrive, and lets them pass.
 #[derive(Clone)]
 pub(crate) struct Door {
@@ -178,7 +181,8 @@ impl Door {
 
     /// Waits until a handler stands at the door.
     pub(crate) async fn wait_for_arrival(&self) {
-        self.arrived.acquire().await.unwrap().forget();
+        let arrived = tokio::time::timeout(WAIT_MAX, self.arrived.acquire()).await;
+        arrived.expect("a handler arrives").unwrap().forget();
     }
 
     /// Lets so many handlers pass.

@@ -251,6 +251,38 @@ fn deep_nesting_in_the_object_is_an_error_of_the_object_alone() {
 }
 
 #[test]
+fn a_misfit_is_named_by_its_path_and_by_no_key_that_somebody_chose() {
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "what it is read into")]
+    struct Invoice {
+        lines: Vec<Line>,
+        metadata: std::collections::HashMap<String, u64>,
+    }
+    #[derive(Debug, serde::Deserialize)]
+    #[expect(dead_code, reason = "what it is read into")]
+    struct Line {
+        amount: u64,
+    }
+    for (object, path) in [
+        (
+            r#"{"lines": [{"amount": 1}, {"amount": "x"}], "metadata": {}}"#,
+            "lines[1].amount",
+        ),
+        (r#"{"lines": [{}], "metadata": {}}"#, "lines[0].amount"),
+        (r#"{"lines": []}"#, "metadata"),
+        (r#"{"lines": [], "metadata": {"jenny": "x"}}"#, "metadata.*"),
+        (r#"{"lines": 7}"#, "lines"),
+    ] {
+        let body = format!(
+            r#"{{"id": "evt_1", "object": "event", "type": "a", "data": {{"object": {object}}}}}"#
+        );
+        let misfit = parse(&body).unwrap().object::<Invoice>().unwrap_err();
+        let path = format!("data.object.{path}");
+        assert_eq!(misfit, ObjectError::Misfit { path });
+    }
+}
+
+#[test]
 fn neither_debug_nor_errors_show_the_payload() {
     let body = r#"{"id": "evt_1", "object": "event", "type": "a",
         "data": {"object": {"id": "jenny@example.com", "amount_total": "marker"}}}"#;

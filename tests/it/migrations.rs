@@ -15,8 +15,45 @@ async fn several_starts_at_once_migrate_once<DB: TestBackend>() {
     let (first, second) = tokio::join!(migrate(first), migrate(second));
     first.unwrap();
     second.unwrap();
-    assert_eq!(DB::count(&pools[0], "_stripe_webhook_migrations").await, 1);
+    let versions = DB::count(&pools[0], "_stripe_webhook_migrations").await;
+    assert_eq!(versions, 2);
     migrate(&pools[0]).await.expect("at every start");
+}
+
+/// As the first version of the crate has left it, with an event that a guard has stopped.
+async fn a_database_of_the_first_version_is_brought_up_to_date<DB: TestBackend>() {
+    let fresh = DB::fresh().await;
+    let pool = DB::connect(&fresh.url, 2).await;
+    migrate(&pool).await.unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    for back in [
+        "insert into processed_stripe_events (event_id, endpoint, event_type)
+            values ('evt_1', 'default', 'a'), ('evt_2', 'default', 'a')",
+        "insert into stripe_inbox (event_id, endpoint, event_type, state, due_at, last_error)
+            values ('evt_1', 'default', 'a', 'quarantined', null, 'guard_mode')",
+        "alter table processed_stripe_events drop column held_by",
+        "drop table stripe_objects",
+        "drop table stripe_actions",
+        "delete from _stripe_webhook_migrations where version = 2",
+    ] {
+        DB::run(&mut connection, back).await.unwrap();
+    }
+    drop(connection);
+    migrate(&pool).await.unwrap();
+    let held = "select event_id || ' ' || coalesce(held_by, '') from processed_stripe_events
+        order by event_id";
+    assert_eq!(DB::texts(&pool, held).await, ["evt_1 guard", "evt_2 "]);
+    assert_eq!(DB::count(&pool, "stripe_objects").await, 0);
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_on_postgres() {
+    a_database_of_the_first_version_is_brought_up_to_date::<Postgres>().await;
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_on_sqlite() {
+    a_database_of_the_first_version_is_brought_up_to_date::<Sqlite>().await;
 }
 
 #[tokio::test]

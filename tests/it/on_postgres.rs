@@ -3,14 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{handler::Handler, http::StatusCode};
-use axum_stripe_webhook::{EventTx, ProcessOnceLayer};
+use axum_stripe_webhook::{Disposition, EventTx, ProcessOnceLayer};
 use futures_util::future::join_all;
-use sqlx::{Executor, Postgres, postgres::PgPoolOptions, query, query_scalar};
+use sqlx::{AssertSqlSafe, Executor, Postgres, postgres::PgPoolOptions, query, query_scalar};
 use tokio::time::Instant;
 
 use crate::{
     database::{TestBackend, open},
-    endpoint::{Door, Endpoint, behind, work},
+    endpoint::{Door, Endpoint, WAIT_MAX, behind, work},
     proxy::{Cut, Proxy},
     stripe,
 };
@@ -38,19 +38,22 @@ async fn a_swallowed_database_error_is_not_answered_with_200() {
 
 #[tokio::test]
 async fn the_handlers_own_unique_violation_is_not_taken_for_a_duplicate() {
-    let endpoint = Endpoint::<Postgres>::new(|mut tx: Tx| async move {
-        let twice = "insert into stripe_effects values ('a', 'evt'), ('a', 'evt')";
-        match Postgres::run(&mut tx, twice).await {
-            Ok(()) => StatusCode::OK,
-            Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        }
-    })
-    .await;
-    assert_eq!(
-        endpoint.deliver("evt_1").await,
-        StatusCode::INTERNAL_SERVER_ERROR
-    );
-    assert_eq!(endpoint.rows().await, 0);
+    // At its statement, swallowed; and at the COMMIT.
+    for constraint in ["unique", "unique deferrable initially deferred"] {
+        let endpoint = Endpoint::<Postgres>::new(|mut tx: Tx| async move {
+            for _ in 0..2 {
+                let _swallowed = Postgres::run(&mut tx, "insert into taken values (1)").await;
+            }
+        })
+        .await;
+        let table = AssertSqlSafe(format!("create table taken (n int {constraint})"));
+        endpoint.pool.execute(table).await.unwrap();
+        assert_eq!(
+            endpoint.deliver("evt_1").await,
+            StatusCode::INTERNAL_SERVER_ERROR
+        );
+        assert_eq!(endpoint.rows().await + endpoint.count("taken").await, 0);
+    }
 }
 
 #[tokio::test]
@@ -118,6 +121,34 @@ async fn a_copy_in_another_process_takes_over_when_the_first_rolls_back() {
         (StatusCode::BAD_GATEWAY, StatusCode::OK)
     );
     assert_eq!(first.processed().await, (1, 1));
+}
+
+/// Between the rollback and the transaction that keeps the event, a copy that has waited can take it.
+#[tokio::test]
+async fn a_copy_that_waits_while_its_event_is_quarantined_takes_over() {
+    let door = Door::closed();
+    let passing = door.clone();
+    let first = Endpoint::<Postgres>::new(move |_: Tx| {
+        let door = passing.clone();
+        async move {
+            door.pass().await;
+            Disposition::Quarantine { reason: "no_order" }
+        }
+    })
+    .await;
+    let other = first.other_process(work::<Postgres>, |layer| layer).await;
+    let copy = async {
+        door.wait_for_arrival().await;
+        let release = async {
+            waits_for_a_lock(&other).await;
+            door.open(1);
+        };
+        tokio::join!(other.deliver("evt_1"), release).0
+    };
+    let (first_answer, copy) = tokio::join!(first.deliver("evt_1"), copy);
+    assert_eq!((first_answer, copy), (StatusCode::OK, StatusCode::OK));
+    assert_eq!(first.processed().await, (1, 1));
+    assert_eq!(first.count("stripe_inbox").await, 0);
 }
 
 #[tokio::test]
@@ -231,6 +262,21 @@ async fn cut_at_commit(cut: Cut) -> ((i64, i64), StatusCode) {
 }
 
 #[tokio::test]
+async fn a_rollback_that_fails_leaves_nothing_behind() {
+    let handler = |mut tx: Tx| async move {
+        Postgres::work(&mut tx, "evt_1").await.unwrap();
+        StatusCode::IM_A_TEAPOT
+    };
+    let (proxy, endpoint) = behind_proxy(handler, "ROLLBACK", Cut::Before).await;
+    proxy.arm();
+    assert_eq!(endpoint.deliver("evt_1").await, StatusCode::IM_A_TEAPOT);
+    let direct = Postgres::connect(&endpoint.fresh.url, 2).await;
+    let there = Endpoint::on(endpoint.fresh, direct, work::<Postgres>, |layer| layer);
+    assert_eq!(there.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(there.processed().await, (1, 1));
+}
+
+#[tokio::test]
 async fn a_commit_that_never_arrives_is_not_answered_with_2xx_and_the_redelivery_succeeds() {
     assert_eq!(cut_at_commit(Cut::Before).await, ((1, 1), StatusCode::OK));
 }
@@ -247,11 +293,19 @@ async fn behind_proxy<T: 'static>(
     statement: &'static str,
     cut: Cut,
 ) -> (Proxy, Endpoint<Postgres>) {
+    let untested = |pool: PgPoolOptions| pool.test_before_acquire(false);
+    behind_proxy_with(handler, statement, cut, untested).await
+}
+
+async fn behind_proxy_with<T: 'static>(
+    handler: impl Handler<T, ()>,
+    statement: &'static str,
+    cut: Cut,
+    settings: impl FnOnce(PgPoolOptions) -> PgPoolOptions,
+) -> (Proxy, Endpoint<Postgres>) {
     let (fresh, _) = open::<Postgres>().await;
     let proxy = Proxy::start(&fresh.url, statement, cut).await;
-    let options = PgPoolOptions::new()
-        .max_connections(1)
-        .test_before_acquire(false);
+    let options = settings(PgPoolOptions::new().max_connections(1));
     let pool = options.connect_with(proxy.options.clone()).await.unwrap();
     let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
     (proxy, endpoint)
@@ -260,7 +314,7 @@ async fn behind_proxy<T: 'static>(
 /// What a delivery is answered whose statement never is, and after how many seconds.
 async fn stalled_at(statement: &'static str, handlers_answer: StatusCode) -> (StatusCode, u64) {
     let handler = move |_: Tx| async move { handlers_answer };
-    let (proxy, endpoint) = behind_proxy(handler, statement, Cut::Never).await;
+    let (proxy, endpoint) = behind_proxy(handler, statement, Cut::Stall).await;
     proxy.arm();
     let stalled = async {
         proxy.hit().await;
@@ -324,21 +378,34 @@ async fn a_begin_that_fails_half_way_hands_no_aborted_connection_back() {
 
 /// BEGIN, claim, last statement and COMMIT; a duplicate: BEGIN, claim, whether a guard has stopped
 /// it, ROLLBACK.
-#[tokio::test]
-async fn a_delivery_takes_four_round_trips_beside_the_handlers() {
-    let (proxy, endpoint) = behind_proxy(work::<Postgres>, "", Cut::Never).await;
+async fn takes_round_trips(settings: impl FnOnce(PgPoolOptions) -> PgPoolOptions, expected: usize) {
+    let handler = work::<Postgres>;
+    let (proxy, endpoint) = behind_proxy_with(handler, "", Cut::Stall, settings).await;
     for warm_up in ["evt_1", "evt_1"] {
         assert_eq!(endpoint.deliver(warm_up).await, StatusCode::OK);
     }
     for (event, handlers) in [("evt_2", 1), ("evt_2", 0)] {
         // The pool looks at a connection that is given back: a round trip that nobody waits for.
-        while endpoint.pool.num_idle() == 0 {
-            tokio::task::yield_now().await;
-        }
+        let idle = async {
+            while endpoint.pool.num_idle() == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(WAIT_MAX, idle).await.unwrap();
         proxy.round_trips();
         assert_eq!(endpoint.deliver(event).await, StatusCode::OK);
-        assert_eq!(proxy.round_trips(), 4 + handlers, "{event}");
+        assert_eq!(proxy.round_trips(), expected + handlers, "{event}");
     }
+}
+
+#[tokio::test]
+async fn a_delivery_takes_four_round_trips_beside_the_handlers() {
+    takes_round_trips(|pool| pool.test_before_acquire(false), 4).await;
+}
+
+#[tokio::test]
+async fn a_pool_that_tests_its_connections_adds_one_round_trip() {
+    takes_round_trips(|pool| pool, 5).await;
 }
 
 #[tokio::test]
@@ -418,6 +485,75 @@ async fn a_database_that_refuses_to_write_is_not_taken_for_a_duplicate() {
 }
 
 #[tokio::test]
+async fn a_row_that_a_trigger_keeps_from_being_written_is_not_taken_for_a_duplicate() {
+    let endpoint = Endpoint::<Postgres>::new(work::<Postgres>).await;
+    let trigger = "create function elsewhere() returns trigger language plpgsql as
+            $$ begin return null; end $$;
+        create trigger elsewhere before insert on processed_stripe_events
+            for each row execute function elsewhere()";
+    endpoint.pool.execute(trigger).await.unwrap();
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+}
+
+/// With it off, Postgres answers a COMMIT that a crash can still lose.
+#[tokio::test]
+async fn a_commit_is_durable_although_synchronous_commit_is_off() {
+    for (service, at_commit) in [("off", "local"), ("remote_write", "remote_write")] {
+        let (fresh, _) = open::<Postgres>().await;
+        let pool = PgPoolOptions::new().after_connect(move |connection, _| {
+            Box::pin(async move {
+                let off = format!("set synchronous_commit = {service}");
+                connection.execute(AssertSqlSafe(off)).await.map(|_| ())
+            })
+        });
+        let pool = pool.connect(&fresh.url).await.unwrap();
+        let note = "create table noted (setting text);
+            create function note() returns trigger language plpgsql as $$ begin
+                insert into noted values (current_setting('synchronous_commit')); return null;
+            end $$;
+            create constraint trigger note after insert on work
+                deferrable initially deferred for each row execute function note()";
+        pool.execute(note).await.unwrap();
+        let endpoint = Endpoint::on(Arc::new(fresh), pool, work::<Postgres>, |layer| layer);
+        assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+        let noted = Postgres::texts(&endpoint.pool, "select setting from noted").await;
+        assert_eq!(noted, [at_commit]);
+    }
+}
+
+/// The server executes on; were its place free at once, there would be more and more sessions.
+#[tokio::test]
+async fn a_statement_that_was_given_up_keeps_its_place_until_the_server_is_done() {
+    let handler = |mut tx: Tx| async move {
+        let sleep = query("select pg_sleep(30)").execute(&mut *tx);
+        let slow = tokio::time::timeout(Duration::from_millis(20), sleep).await;
+        slow.expect("as it is meant to").unwrap();
+    };
+    let endpoint = Endpoint::<Postgres>::with(handler, |layer| {
+        layer.acquire_time_max(Duration::from_millis(50))
+    })
+    .await;
+    let direct = Postgres::connect(&endpoint.fresh.url, 1).await;
+    for round in 0..5 {
+        let ids: Vec<_> = (0..4).map(|n| format!("evt_{round}_{n}")).collect();
+        join_all(ids.iter().map(|id| endpoint.deliver(id))).await;
+        let sessions = "select count(*) from pg_stat_activity
+            where datname = current_database() and pid <> pg_backend_pid()";
+        let sessions: i64 = query_scalar(sessions).fetch_one(&direct).await.unwrap();
+        assert!(sessions <= 5, "{sessions} sessions");
+    }
+    let cancel = "select pg_cancel_backend(pid) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()";
+    direct.execute(cancel).await.unwrap();
+    let pool = endpoint.pool.clone();
+    let there = Endpoint::on(endpoint.fresh, pool, work::<Postgres>, |layer| layer);
+    assert_eq!(there.deliver("evt_1").await, StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_duplicate_hands_its_connection_back() {
     let (fresh, _) = open::<Postgres>().await;
     let pool = Postgres::connect(&fresh.url, 1).await;
@@ -471,9 +607,13 @@ async fn no_transaction_is_left_open_behind_clients_that_disconnect() {
 async fn waits_for_a_lock(endpoint: &Endpoint<Postgres>) {
     let waiting = "select exists (select from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock')";
-    while !query_scalar::<_, bool>(waiting)
-        .fetch_one(&endpoint.pool)
-        .await
-        .unwrap()
-    {}
+    let waits = async {
+        while !query_scalar::<_, bool>(waiting)
+            .fetch_one(&endpoint.pool)
+            .await
+            .unwrap()
+        {}
+    };
+    let waits = tokio::time::timeout(WAIT_MAX, waits).await;
+    waits.expect("somebody waits for a lock");
 }

@@ -150,3 +150,17 @@ async fn a_connection_whose_commit_failed_does_not_go_back_to_the_pool() {
     assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
     assert_eq!(endpoint.processed().await, (1, 1));
 }
+
+#[tokio::test]
+async fn a_row_that_a_trigger_keeps_from_being_written_is_not_taken_for_a_duplicate() {
+    let endpoint = Endpoint::<Sqlite>::new(work::<Sqlite>).await;
+    let mut connection = endpoint.pool.acquire().await.unwrap();
+    let trigger = "create trigger elsewhere before insert on processed_stripe_events
+        begin select raise(ignore); end";
+    Sqlite::run(&mut connection, trigger).await.unwrap();
+    drop(connection);
+    assert_eq!(
+        endpoint.deliver("evt_1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+}

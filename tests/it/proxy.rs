@@ -23,7 +23,7 @@ pub(crate) enum Cut {
     /// It is executed, and nobody hears of it.
     After,
     /// The statement never arrives, and the connection stays as it is.
-    Never,
+    Stall,
 }
 
 #[derive(Clone)]
@@ -114,7 +114,7 @@ async fn relay(
                     match cut {
                         Cut::Before => return,
                         Cut::After => {}
-                        Cut::Never => pending().await,
+                        Cut::Stall => pending().await,
                     }
                 }
                 server.write_all(&asked[..n]).await.unwrap();

@@ -67,6 +67,12 @@ pub(crate) fn delivery(body: &str) -> Request<Body> {
     delivery_with(body.to_owned(), &sign_test_payload(body, SECRET, now()))
 }
 
+/// A redelivery, which Stripe signs anew, as it was made so many seconds ago.
+pub(crate) fn delivery_signed_before(body: &str, seconds: u64) -> Request<Body> {
+    let at = now() - Duration::from_secs(seconds);
+    delivery_with(body.to_owned(), &sign_test_payload(body, SECRET, at))
+}
+
 /// Deliveries that must be refused, each with what is wrong with it.
 pub(crate) fn forgeries(body: &str) -> Vec<(&'static str, Request<Body>)> {
     let minutes = |minutes: u64| Duration::from_secs(60 * minutes);

@@ -4,6 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use axum::{
     body::{Body, Bytes},
+    extract::DefaultBodyLimit,
     http::StatusCode,
 };
 use futures_util::{poll, stream};
@@ -16,6 +17,8 @@ use crate::{
 
 on_both![
     a_client_that_disconnects_does_not_stop_its_delivery,
+    a_client_that_leaves_at_any_await_leaves_no_connection_inside_a_transaction,
+    the_services_own_body_limit_counts_under_the_layer,
     a_copy_in_flight_is_answered_without_the_database,
     deliveries_past_the_cap_are_refused_at_once,
     drain_waits_for_the_running_and_refuses_the_later,
@@ -40,6 +43,49 @@ async fn a_client_that_disconnects_does_not_stop_its_delivery<DB: TestBackend>()
     door.open(1);
     endpoint.layer.drain().await;
     assert_eq!(endpoint.processed().await, (1, 1));
+}
+
+/// A future of sqlx's that is dropped half way would leave one there, and the next plain insert on it
+/// would be seen by nobody else.
+async fn a_client_that_leaves_at_any_await_leaves_no_connection_inside_a_transaction<
+    DB: TestBackend,
+>() {
+    let (fresh, others) = open::<DB>().await;
+    let pool = DB::connect(&fresh.url, 1).await;
+    let endpoint = Endpoint::on(Arc::new(fresh), pool, work::<DB>, |layer| layer);
+    for polls in 0..60 {
+        let id = format!("evt_{polls}");
+        let mut delivery = Box::pin(endpoint.deliver(&id));
+        for _ in 0..polls {
+            if poll!(&mut delivery).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(delivery);
+        let mut connection = endpoint.pool.acquire().await.unwrap();
+        let insert = "insert into work (event_id) values ('plain')";
+        DB::run(&mut connection, insert).await.unwrap();
+        drop(connection);
+        let plain = "select event_id from work where event_id = 'plain'";
+        assert_eq!(DB::texts(&others, plain).await.len(), polls + 1);
+        while endpoint.deliver(&id).await == StatusCode::CONFLICT {}
+    }
+    assert_eq!(endpoint.processed().await, (60, 120));
+}
+
+async fn the_services_own_body_limit_counts_under_the_layer<DB: TestBackend>() {
+    let mut endpoint = Endpoint::<DB>::new(work::<DB>).await;
+    let large = stripe::event("evt_1").replace("checkout.session\"", &"x".repeat(3 << 20));
+    let large = || stripe::delivery(&large);
+    assert_eq!(endpoint.send(large()).await, StatusCode::PAYLOAD_TOO_LARGE);
+    let routes = endpoint.app.clone();
+    endpoint.app = routes.clone().layer(DefaultBodyLimit::max(4 << 20));
+    let answer = endpoint.send(large()).await;
+    assert_ne!(answer, StatusCode::PAYLOAD_TOO_LARGE);
+    endpoint.app = routes.layer(DefaultBodyLimit::max(100));
+    let answer = endpoint.deliver("evt_2").await;
+    assert_eq!(answer, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 async fn a_copy_in_flight_is_answered_without_the_database<DB: TestBackend>() {

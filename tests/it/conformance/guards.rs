@@ -2,9 +2,13 @@
 
 use std::{convert::Infallible, future::ready};
 
-use axum::http::{StatusCode, request::Parts};
+use axum::{
+    handler::HandlerWithoutStateExt,
+    http::{StatusCode, request::Parts},
+};
 use axum_stripe_webhook::{
-    EventTx, Guards, Mode, ProcessOnceLayer, ProvideVerifier, Provided, StopReason, WhenStopped,
+    EventTx, Guards, Mode, Operator, ProcessOnceLayer, ProvideVerifier, Provided, StopReason,
+    WhenStopped,
 };
 use futures_util::future::join_all;
 
@@ -19,6 +23,8 @@ on_both![
     a_redelivery_of_a_kept_event_is_a_duplicate,
     a_kept_event_is_run_once_when_a_delivery_of_it_passes,
     who_signs_a_test_event_with_a_live_ones_id_cannot_make_it_disappear,
+    a_test_event_planted_under_a_live_ones_id_neither_repeats_it_nor_takes_its_place,
+    a_kept_event_whose_row_in_the_ledger_was_swept_runs_once,
     an_event_whose_age_cannot_be_told_is_not_run,
     copies_at_once_of_a_stopped_event_are_kept_once,
     what_is_to_be_rejected_or_ignored_leaves_no_row,
@@ -139,6 +145,52 @@ async fn who_signs_a_test_event_with_a_live_ones_id_cannot_make_it_disappear<DB:
         assert_eq!(answer, StatusCode::OK);
         assert_eq!(endpoint.processed().await, (1, 1));
     }
+}
+
+/// By whoever has a test secret; the planted one is of a kind that is not deduplicated.
+async fn a_test_event_planted_under_a_live_ones_id_neither_repeats_it_nor_takes_its_place<
+    DB: TestBackend,
+>() {
+    let planted = stripe::event_of_type("evt_1", "issuing_authorization.request");
+    let live = stripe::event("evt_1").replace(r#""livemode": false"#, r#""livemode": true"#);
+    let guards = Guards::new().mode(Mode::Live);
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(guards)).await;
+    for body in [&planted, &live, &live, &planted, &live, &live] {
+        let answer = endpoint.send(stripe::delivery(body)).await;
+        assert_eq!(answer, StatusCode::OK);
+    }
+    assert_eq!(endpoint.processed().await, (1, 1));
+
+    let guards = Guards::new()
+        .mode(Mode::Live)
+        .accounts(|account| account.is_some());
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(guards)).await;
+    for body in [&planted, &live, &planted] {
+        assert_eq!(endpoint.body(stripe::delivery(body)).await, "kept\n");
+    }
+    assert_eq!(endpoint.count("stripe_inbox").await, 1);
+    assert_eq!(DB::payload(&endpoint.pool).await, live.as_bytes());
+}
+
+async fn a_kept_event_whose_row_in_the_ledger_was_swept_runs_once<DB: TestBackend>() {
+    let live = Guards::new().mode(Mode::Live);
+    let strict = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live)).await;
+    assert_eq!(strict.deliver("evt_1").await, StatusCode::OK);
+    let mut connection = strict.pool.acquire().await.unwrap();
+    let sweep = "delete from processed_stripe_events";
+    DB::run(&mut connection, sweep).await.unwrap();
+    drop(connection);
+    let endpoint = strict.other_process(work::<DB>, |layer| layer).await;
+    for _ in 0..3 {
+        assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    }
+    assert_eq!(endpoint.processed().await, (1, 1));
+    // What is left in the inbox is of an event that was processed.
+    let operator = Operator::new("jo", "it is left over").unwrap();
+    let handler = work::<DB>.into_service();
+    let released = endpoint.layer.release(handler, "evt_1", operator).await;
+    assert_eq!(released.status(), StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (1, 1));
 }
 
 async fn an_event_whose_age_cannot_be_told_is_not_run<DB: TestBackend>() {

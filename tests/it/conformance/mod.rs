@@ -13,9 +13,11 @@ macro_rules! on_both {
 }
 
 mod bounds;
+mod dispositions;
 mod endpoints;
 mod guards;
 mod handlers;
 mod once;
 mod prepare;
 mod privacy;
+mod quarantine;

@@ -12,6 +12,7 @@ use crate::{
 on_both![
     a_genuine_event_commits_its_row_and_the_handlers_write_together,
     a_duplicate_is_acknowledged_without_a_second_run,
+    an_event_is_known_by_its_id_whatever_else_differs,
     fifty_copies_at_once_run_the_handler_once,
     fifty_copies_in_three_processes_run_the_handler_once,
     a_forgery_leaves_no_row_anywhere,
@@ -31,6 +32,26 @@ async fn a_duplicate_is_acknowledged_without_a_second_run<DB: TestBackend>() {
     }
     assert_eq!(endpoint.deliver("evt_2").await, StatusCode::OK);
     assert_eq!(endpoint.processed().await, (2, 2));
+}
+
+/// Signature, time, headers and even what Stripe writes into the event anew.
+async fn an_event_is_known_by_its_id_whatever_else_differs<DB: TestBackend>() {
+    let endpoint = Endpoint::<DB>::new(work::<DB>).await;
+    let body = stripe::event("evt_1");
+    let later = stripe::event_made_at("evt_1", "invoice.paid", stripe::unix_now() - 60);
+    let mut other_headers = stripe::delivery(&body);
+    let headers = other_headers.headers_mut();
+    headers.insert("idempotency-key", "another".parse().unwrap());
+    headers.insert("x-request-id", "another".parse().unwrap());
+    for delivery in [
+        stripe::delivery_signed_before(&body, 20),
+        stripe::delivery_signed_before(&body, 7),
+        other_headers,
+        stripe::delivery(&later),
+    ] {
+        assert_eq!(endpoint.send(delivery).await, StatusCode::OK);
+    }
+    assert_eq!(endpoint.processed().await, (1, 1));
 }
 
 async fn fifty_copies_at_once_run_the_handler_once<DB: TestBackend>() {
