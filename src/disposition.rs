@@ -80,7 +80,6 @@ pub enum Disposition {
 pub(crate) enum Ending {
     Ignored,
     /// No handler is registered for the event's type.
-    #[expect(dead_code, reason = "whoever dispatches by type says it")]
     Unhandled,
     Quarantined(Arc<str>),
     Discarded(Arc<str>),

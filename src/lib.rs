@@ -17,6 +17,8 @@ pub mod guard;
 mod ledger;
 #[cfg(feature = "_database")]
 pub mod once;
+#[cfg(feature = "_database")]
+pub mod router;
 pub mod signature;
 mod telemetry;
 #[cfg(feature = "testing")]
@@ -35,6 +37,8 @@ pub use guard::{Guards, StopReason, WhenStopped};
 pub use ledger::{Ledger, MigrateError, migrate};
 #[cfg(feature = "_database")]
 pub use once::{EventTx, EventTxError, EventTxRejection, ObjectOrder, Operator, ProcessOnceLayer};
+#[cfg(feature = "_database")]
+pub use router::EventRouter;
 pub use signature::{
     SecretError, SecretFault, SigningSecret, VerifiedPayload, Verifier, VerifyError,
 };

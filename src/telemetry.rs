@@ -64,7 +64,9 @@ mod database {
     use axum_core::response::{IntoResponse, Response};
     use tracing::{Span, debug, error, field::display, info_span, warn};
 
-    use crate::{extract::VerifiedStripeEvent, ledger::LedgerError, once::Answer};
+    use crate::{
+        extract::VerifiedStripeEvent, ledger::LedgerError, once::Answer, router::UnknownType,
+    };
 
     /// The span of a verified delivery.
     pub(crate) fn delivery_span(event: &VerifiedStripeEvent, endpoint: &str) -> Span {
@@ -131,6 +133,11 @@ mod database {
     /// A transaction was not rolled back by a statement, and is rolled back by closing.
     pub(crate) fn rollback_failed(error: &LedgerError) {
         warn!(%error, fault = &*error.fault(), "stripe transaction closed with its connection");
+    }
+
+    /// A router was built with a name that may be a typing error.
+    pub(crate) fn unknown_type(unknown: &UnknownType) {
+        warn!(%unknown, "unknown stripe event type registered");
     }
 
     /// A handler could not have what only the layer gives: a fault of the service.

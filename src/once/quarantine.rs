@@ -22,7 +22,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// are not asked again. In the same transaction it leaves `stripe_inbox`, and who has released it
     /// and why goes into `stripe_actions`.
     ///
-    /// The handler is what the route serves, as a service: with its state. Its request has the event and
+    /// The handler is what the route serves, as a service: an
+    /// [`EventRouter`](crate::EventRouter) or a handler with its state. Its request has the event and
     /// its bytes, and no headers, path or peer. The event has no secret's name and no signing time.
     ///
     /// Gives the answer that Stripe would get. On anything but a 2xx the event stays as it was; of

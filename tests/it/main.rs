@@ -26,5 +26,6 @@ mod on_postgres;
 mod on_sqlite;
 mod properties;
 mod rolling;
+mod router;
 mod tidy;
 mod vectors;
