@@ -188,7 +188,7 @@ fn identifier(raw: Option<&RawValue>, field: &'static str) -> Result<Option<Stri
 
 /// Bounded, and free of control characters: Postgres' `text` cannot hold a NUL, and a line break
 /// would forge log lines.
-pub(super) fn is_key(value: &str) -> bool {
+pub(crate) fn is_key(value: &str) -> bool {
     value.len() <= ID_BYTES_MAX && !value.chars().any(char::is_control)
 }
 

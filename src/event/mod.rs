@@ -64,6 +64,8 @@ pub use cause::{EventRequest, Reason};
 #[cfg(feature = "_database")]
 pub(crate) use effect_key::check_effect_key;
 pub use effect_key::{EFFECT_KEY_BYTES_MAX, EffectKeyError};
+#[cfg(feature = "_database")]
+pub(crate) use envelope::is_key;
 pub use envelope::{EventKind, ID_BYTES_MAX, Mode};
 pub use error::{EventError, ObjectError};
 pub use related_object::RelatedObject;

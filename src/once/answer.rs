@@ -103,7 +103,8 @@ impl Answer {
     fn text(self) -> &'static str {
         match self {
             Self::Duplicate => "already processed\n",
-            Self::Ignored | Self::Unhandled => "ignored\n",
+            Self::Ignored => "ignored\n",
+            Self::Unhandled => "unhandled\n",
             Self::Quarantined => "kept\n",
             Self::Discarded => "discarded\n",
             Self::NotQuarantined => "nothing is quarantined under this id\n",

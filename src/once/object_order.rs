@@ -5,10 +5,10 @@ use std::time::SystemTime;
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::event_tx::EventTx;
+use super::{answer::Answer, event_tx::EventTx};
 use crate::{
-    event::{EffectKeyError, ID_BYTES_MAX, check_effect_key},
-    ledger::{Ledger, ObjectRow, unix_seconds},
+    event::{EffectKeyError, check_effect_key, is_key},
+    ledger::{Ledger, LedgerError, ObjectRow, unix_seconds},
     telemetry,
 };
 
@@ -59,7 +59,7 @@ impl<DB: Ledger> EventTx<DB> {
     ///
     /// # Errors
     ///
-    /// [`EventTxError::ObjectId`] when it is empty, longer than 255 bytes or holds a NUL, and
+    /// [`EventTxError::ObjectId`] when it is empty, longer than 255 bytes or holds a control character, and
     /// [`EventTxError::Database`].
     pub async fn object_order(&mut self, object_id: &str) -> Result<ObjectOrder, EventTxError> {
         let created = self.event().created().and_then(unix_seconds);
@@ -111,7 +111,7 @@ impl<DB: Ledger> EventTx<DB> {
         created_unix: i64,
         is_deleted: bool,
     ) -> Result<(Option<i64>, bool), EventTxError> {
-        if object_id.is_empty() || object_id.len() > ID_BYTES_MAX || object_id.contains('\0') {
+        if object_id.is_empty() || !is_key(object_id) {
             return Err(EventTxError::ObjectId);
         }
         let endpoint = self.endpoint().to_owned();
@@ -125,16 +125,16 @@ impl<DB: Ledger> EventTx<DB> {
     }
 }
 
-/// Why an [`EventTx`] could not do what it was asked to. As an answer it is a 500: the transaction is
-/// rolled back, and Stripe delivers the event again.
+/// Why an [`EventTx`] could not do what it was asked to. As an answer it is a 500, or a 503 if it is the
+/// database's fault: the transaction is rolled back, and Stripe delivers the event again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EventTxError {
     /// See [`EffectKeyError`].
     #[error(transparent)]
     EffectKey(#[from] EffectKeyError),
-    /// The id of an object is empty, longer than 255 bytes, or holds a NUL.
-    #[error("the object's id is empty, too long, or holds a NUL: take it from the event's object")]
+    /// The id of an object is empty, longer than 255 bytes, or holds a control character.
+    #[error("no object has this id, which is empty, too long or unprintable: take the event's own")]
     ObjectId,
     /// The database has refused the statement. On Postgres the transaction is aborted by it.
     #[error("the database refused a statement of the event's transaction")]
@@ -143,7 +143,15 @@ pub enum EventTxError {
 
 impl IntoResponse for EventTxError {
     fn into_response(self) -> Response {
-        telemetry::misplaced(&self);
-        (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response()
+        match self {
+            Self::Database(error) => {
+                let error = LedgerError::from(error);
+                telemetry::answered(Answer::from(&error), Some(&error))
+            }
+            Self::EffectKey(_) | Self::ObjectId => {
+                telemetry::misplaced(&self);
+                (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response()
+            }
+        }
     }
 }

@@ -11,6 +11,7 @@ use tower_service::Service;
 
 use super::{answer::Answer, layer::ProcessOnceLayer, operator::Operator, service::admit};
 use crate::{
+    event::is_key,
     extract::VerifiedStripeEvent,
     ledger::{Ledger, LedgerError, LedgerTransaction, quarantined_payload},
     telemetry,
@@ -57,6 +58,9 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     }
 
     async fn quarantined(&self, event_id: &str) -> Result<VerifiedStripeEvent, Answer> {
+        if !is_key(event_id) {
+            return Err(Answer::NotQuarantined);
+        }
         let places = Arc::clone(&self.places);
         let stored =
             quarantined_payload(&self.pool, places, self.limits, event_id, &self.endpoint).await;
@@ -85,6 +89,9 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     }
 
     async fn try_discard(&self, event_id: &str, operator: &Operator) -> Result<bool, LedgerError> {
+        if !is_key(event_id) {
+            return Ok(false);
+        }
         let places = Arc::clone(&self.places);
         let mut transaction = LedgerTransaction::begin(&self.pool, places, self.limits).await?;
         transaction.skip_claim().await?;

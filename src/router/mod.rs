@@ -149,7 +149,7 @@ impl<S> EventRouter<S> {
         match self.routes.find(event.event_type()) {
             Found::Handler(handler) | Found::Fallback(handler) => handler(request, state).await,
             Found::Ignored => Ending::Ignored.response(StatusCode::OK, "ignored\n"),
-            Found::Nothing => Ending::Unhandled.response(StatusCode::OK, "ignored\n"),
+            Found::Nothing => Ending::Unhandled.response(StatusCode::OK, "unhandled\n"),
         }
     }
 }

@@ -7,18 +7,21 @@
 //!
 //! # How a delivery pays an order
 //!
-//! 1. The shop places an order, `POST /orders` with `{"amount": 4200, "currency": "eur"}`, and makes
-//!    a Checkout Session at Stripe whose `client_reference_id` (or `metadata.order_id`) is the
-//!    order's id. The customer pays there.
+//! 1. The shop places an order, `POST /orders` with `{"amount": 4200, "currency": "eur"}`, and
+//!    makes a Checkout Session at Stripe whose `client_reference_id` (or `metadata.order_id`) is
+//!    the order's id. The customer pays there.
 //! 2. Stripe delivers `checkout.session.completed` to `POST /webhooks/stripe`. The
 //!    [`ProcessOnceLayer`](axum_stripe_webhook::ProcessOnceLayer) verifies the signature, opens a
 //!    transaction and claims the event in it. A copy ends here.
-//! 3. The rows of the payment intent and of the session are locked: neither can pay another order
-//!    meanwhile. Then one statement has the session pay the order: it must be open, and amount and
-//!    currency must be the order's. Of two sessions that pay at the same moment, one finds it open.
-//! 4. The payment is recorded as accepted, and the order handed to the warehouse: a row of `shipments`, whose
-//!    key is the order. That is the fulfilment lock.
-//! 5. The layer commits all of it together with the claim, and Stripe gets its 200. Whatever fails
+//! 3. The [`EventRouter`](axum_stripe_webhook::EventRouter) hands it to the function of its type,
+//!    in [`webhook`]. That locks the row of the payment intent, which can pay no other order
+//!    meanwhile, and claims the effect `fulfil:{session}`, which no other event of the session can
+//!    have then.
+//! 4. It locks the order, which must be open, and whose amount and currency must be those of the
+//!    payment. Of two sessions that pay at the same moment, one finds it open.
+//! 5. The order is paid, and handed to the warehouse: a row of `shipments`, whose key is the order.
+//!    That is the fulfilment lock.
+//! 6. The layer commits all of it together with the claim, and Stripe gets its 200. Whatever fails
 //!    before that undoes everything, and Stripe delivers again.
 //!
 //! So the writes happen once per event. Deliveries are at-least-once, and so is whatever the
@@ -33,69 +36,97 @@
 //! | `checkout.session.expired` | the order expires if nobody has paid it. A later session can still pay it |
 //! | `charge.refunded` | the sum is kept; wholly refunded: the order is `refunded`, a parcel that has not left is held |
 //! | `charge.dispute.created` | the order is `disputed`, a parcel that has not left is held |
-//! | any other | none, 200 |
+//! | any other | none, 200: it leaves no row |
 //!
 //! | `payment_status` | effect |
 //! |---|---|
 //! | `paid` | a payment |
 //! | `no_payment_required` | a payment over nothing, if `amount_total` is 0 or null; else none |
 //! | `unpaid` | none: the money is on its way, or never comes |
-//! | any other | none, and a warning: words to come do not pay |
+//! | any other, or `paid` without an amount | kept as `unknown_payment`: words to come do not pay |
 //!
-//! | a payment whose order | becomes | parcel |
+//! | a payment whose order | effect | parcel |
 //! |---|---|---|
-//! | is open and fits | `accepted`: the order is paid | yes |
-//! | was paid by another session (a customer who clicked twice) | `to_refund` | no second one |
-//! | is unknown, or is over another amount or currency | `to_review`, and a warning | no |
-//! | is not the one that its payment intent has paid already | `to_review`, and a warning | no |
+//! | is open and fits | the order is paid | yes |
+//! | was paid by another session (a customer who clicked twice) | a row of `refunds_due`, and a warning | no second one |
+//! | is unknown, or not named | kept as `unknown_order` | no |
+//! | is open, and over another amount or currency | kept as `amount_mismatch` | no |
+//! | is not the one that its payment intent has paid, or is due back for | kept as `payment_spent` | no |
 //!
-//! A payment over nothing pays an order over nothing, in whatever currency; one that pays none is
-//! not recorded, because it took no money. A session that was accepted pays no further order. One
-//! that was not can still be, by a later event: then its row says what it was accepted with.
+//! A payment over nothing pays an order over nothing, in whatever currency; for an order that was
+//! paid already nothing is due back. A session whose event has paid or is due back has had its
+//! effect: whatever further events say of it, they are answered with 200 and do nothing.
 //!
-//! What is still to be refunded are the payments `to_refund` whose row in `payment_intents` is not `refunded`.
+//! What is still to be refunded are the rows of `refunds_due` whose payment intent is `clear`: the
+//! bank takes back what was disputed.
+//!
+//! # What is kept
+//!
+//! An event that cannot take effect as it is: see the tables above. So is one whose object has
+//! another shape than the shop reads (`object_misfit`), and what the guards stop (`guard_…`). It is
+//! answered with 200, because a retry would bring nothing new, and logged as a warning with its id
+//! and the reason, on which to raise an alarm. Its bytes stay in `stripe_inbox` until somebody
+//! decides:
+//!
+//! ```sh
+//! curl -H 'content-type: application/json' -d '{"actor": "jo", "reason": "order imported"}' \
+//!     http://127.0.0.1:3000/events/evt_1.../release   # or discard
+//! ```
+//!
+//! Released, it runs as if it had just arrived: if the order is there by now, or was put right, it
+//! is paid, once, even if another event of the session comes at the same moment. If nothing has
+//! changed, the answer is 409 and it stays kept. Discarded, it never runs. Who has done it and why
+//! is in `stripe_actions`.
+//!
+//! An order is committed before its session is made. So one that is unknown is not late: it was
+//! imported, restored or mistyped, or is no order of this shop, and an hour more of Stripe's
+//! retries would not help.
 //!
 //! # Events come in any order
 //!
 //! A refund or a dispute can be delivered before the payment. So all three are first noted in the
-//! row of the payment intent, where `disputed` wins over `refunded` and that over `clear`, whichever
-//! comes first: a dispute has to be answered even if the money went back already. The order takes
-//! its status from there. The row is locked meanwhile, so of two events about one payment the later
-//! one sees what the earlier one has written. Nothing leads back to `pending`, and a late `expired`
-//! finds a paid order and leaves it alone.
+//! row of the payment intent, where `disputed` wins over `refunded` and that over `clear`,
+//! whichever comes first: a dispute has to be answered even if the money went back already. The
+//! order takes its status from there. The row is locked meanwhile, so of two events about one
+//! payment the later one sees what the earlier one has written. Nothing leads back to `pending`,
+//! and a late `expired` finds a paid order and leaves it alone.
 //!
 //! # Not handled
 //!
-//! **Thin events.** Such an event and its snapshot twin are one to the layer, so a 200 for the thin
-//! one would make the other a duplicate and lose the payment. A thin event of a type above, with
-//! `v1.` or without, is answered with 422 and an error in the log, until its destination at Stripe
-//! is made one of snapshot events; the twin is processed. Other thin events do nothing, 200.
+//! **Thin events**: they leave no row, so they are not in the way of their snapshot twins,
+//! whichever comes first. Have the destination at Stripe send snapshot events: of thin ones alone
+//! no order would be paid, and the log would tell so only at `debug`.
 //!
-//! **Sessions of a mode other than `payment`** (`subscription`, `setup`): they pay no order, nothing
-//! of them is recorded, 200. The session of a subscription names no payment intent, so a refund or
-//! dispute would never reach the order. A session without a mode, as in older payloads, is taken for
-//! one of `payment`.
+//! **Sessions of a mode other than `payment`** (`subscription`, `setup`): they pay no order and
+//! leave no row, 200. The session of a subscription names no payment intent, so a refund or dispute
+//! would never reach the order. A session without a mode, as in older payloads, is taken for one of
+//! `payment`.
 //!
-//! **Events older than 90 days**, by `created`: they are kept in `stripe_inbox` and do nothing, because
-//! nobody remembers any more whether they were processed.
+//! **Events older than 90 days**, by `created`: they are kept in `stripe_inbox` and do nothing,
+//! because nobody remembers any more whether they were processed.
 //!
-//! Nor: a refund that fails after all (`refund.failed`), a dispute that is won
-//! (`charge.dispute.closed`), a transfer that never arrives
-//! (`checkout.session.async_payment_failed`). The shop's staff puts those right by hand.
+//! Nor: a transfer that never arrives, a refund that fails after all, what becomes of a dispute,
+//! suspicions of fraud. Their types are ignored by name, see [`webhook::events`], and the shop's
+//! staff puts those right by hand. At its start the server prints which types its flows need
+//! ([`webhook::FLOWS`]) and what is done with each.
 //!
 //! # Routes
 //!
 //! | route | for | answers |
 //! |---|---|---|
-//! | `POST /webhooks/stripe` | Stripe | as [`axum_stripe_webhook::once`] says; 422 for an object of another shape or a thin event, 503 when the database fails |
+//! | `POST /webhooks/stripe` | Stripe | as [`axum_stripe_webhook::once`] says; 503 when the database fails |
 //! | `POST /orders` | the shop | 201 with the order's id; 422 |
 //! | `GET /orders/{id}` | the shop | 200; 404 |
+//! | `POST /events/{id}/release` | the shop's staff | as the webhook would; 400 without actor and reason, 404 if it is not kept, 409 if it is to be kept again |
+//! | `POST /events/{id}/discard` | the shop's staff | 200; 400, 404 |
 //! | `GET /healthz` | the load balancer | 200 if the database answers within two seconds, else 503 |
 //!
 //! Any route: 503 at once beyond 256 requests in progress.
 //!
 //! **Only the webhook may be reached from outside.** The other routes carry no authentication: put
-//! them behind the shop's own.
+//! them behind the shop's own. Whoever reaches them can place an order over nothing, or release what
+//! a guard has stopped, such as a payment with a test card: guards are not asked again. The actor is
+//! whoever the request says.
 //!
 //! # Settings
 //!
@@ -145,4 +176,4 @@ pub mod server;
 mod shop;
 pub mod states;
 mod stripe;
-mod webhook;
+pub mod webhook;

@@ -7,7 +7,7 @@ use sqlx::{PgConnection, SqliteConnection, query, query_as, query_scalar};
 
 use crate::{
     rows::{OrderRow, PaymentRow},
-    states::{IntentStatus, OrderStatus, Outcome, ShipmentState},
+    states::{IntentStatus, OrderStatus, ShipmentState},
 };
 
 pub use crate::rows::{Order, Payment};
@@ -45,38 +45,30 @@ pub trait OrderBook: Send {
         amount_refunded: i64,
     ) -> impl Future<Output = sqlx::Result<IntentStatus>> + Send;
 
-    /// Takes a session down, to be looked at until it is known what it was good for; one that was
-    /// taken down before stays as it is. Gives back what is known of it.
+    /// Whether a payment intent has paid an order, or is to go back. The answer stands until the
+    /// transaction ends if [`note`](Self::note) has locked the intent.
+    fn is_spent(&mut self, payment_intent: &str)
+    -> impl Future<Output = sqlx::Result<bool>> + Send;
+
+    /// Locks the order of a payment until the transaction ends: of two sessions that pay it at the
+    /// same moment, the second one finds what the first one has made of it.
     ///
-    /// It locks the session's row until the transaction ends: no other event of the same session can
-    /// have it pay an order meanwhile.
-    fn take_down(
+    /// Gives back its status, and whether amount and currency of the payment are the order's. The
+    /// currency does not matter to an order over nothing.
+    fn lock(
         &mut self,
         payment: &Payment,
-    ) -> impl Future<Output = sqlx::Result<Outcome>> + Send;
+    ) -> impl Future<Output = sqlx::Result<Option<(OrderStatus, bool)>>> + Send;
 
-    /// Has a payment pay its order, if the order is still to be paid, amount and currency are the
-    /// order's, and the payment intent has paid no order yet. False: nothing was changed.
-    ///
-    /// One statement, so that of two sessions which pay at the same moment one gets the order. Of
-    /// two orders that one payment intent would pay one gets it, because [`note`](Self::note) has
-    /// locked the intent. The currency does not matter to an order over nothing.
+    /// Has a payment pay its order, which [`lock`](Self::lock) has found open.
     fn settle(
         &mut self,
         payment: &Payment,
         status: OrderStatus,
-    ) -> impl Future<Output = sqlx::Result<bool>> + Send;
-
-    /// Writes down what a session was good for that [`take_down`](Self::take_down) has locked. What
-    /// is to be refunded stays so, unless it is accepted.
-    fn conclude(
-        &mut self,
-        payment: &Payment,
-        outcome: Outcome,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Forgets a session that took no money and paid no order.
-    fn forget(&mut self, session_id: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
+    /// Writes down that a payment has to go back, because its order was paid by another one.
+    fn owe(&mut self, payment: &Payment) -> impl Future<Output = sqlx::Result<()>> + Send;
 
     /// Hands an order to the warehouse.
     fn ship(
@@ -98,24 +90,15 @@ pub trait OrderBook: Send {
     /// Holds the parcel of a payment's order back, if there is one and it has not left.
     fn hold(&mut self, payment_intent: &str) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    /// Whether a payment intent has paid an order.
-    fn has_paid(&mut self, payment_intent: &str)
-    -> impl Future<Output = sqlx::Result<bool>> + Send;
-
-    /// The status of an order.
-    fn status(
-        &mut self,
-        order_id: &str,
-    ) -> impl Future<Output = sqlx::Result<Option<OrderStatus>>> + Send;
-
     /// An order as it stands.
     fn order(&mut self, id: &str) -> impl Future<Output = sqlx::Result<Option<Order>>> + Send;
 
     /// Orders by their id, at most [`PAGE`] of them.
     fn orders(&mut self) -> impl Future<Output = sqlx::Result<Vec<Order>>> + Send;
 
-    /// Payments by their session, at most [`PAGE`] of them, and what each was good for.
-    fn payments(&mut self) -> impl Future<Output = sqlx::Result<Vec<(Payment, Outcome)>>> + Send;
+    /// Payments that have to go back, by their session, at most [`PAGE`] of them. One that was
+    /// refunded is not there any more, nor one that was disputed: the bank takes that back.
+    fn refunds_due(&mut self) -> impl Future<Output = sqlx::Result<Vec<Payment>>> + Send;
 
     /// What was said of payments before they came, by their id, at most [`PAGE`] of them.
     fn early_notes(
@@ -174,68 +157,56 @@ macro_rules! order_book_of {
                 IntentStatus::read(&status)
             }
 
-            async fn settle(
+            async fn is_spent(&mut self, payment_intent: &str) -> sqlx::Result<bool> {
+                query_scalar(
+                    "select exists (select 1 from orders where payment_intent = $1)
+                        or exists (select 1 from refunds_due where payment_intent = $1)",
+                )
+                .bind(payment_intent)
+                .fetch_one(self)
+                .await
+            }
+
+            async fn lock(
                 &mut self,
                 payment: &Payment,
-                status: OrderStatus,
-            ) -> sqlx::Result<bool> {
-                let settled = query(
-                    "update orders set status = $1, payment_intent = $2
-                     where id = $3 and amount = $4 and (currency = $5 or amount = 0)
-                        and status in ('pending', 'expired')
-                        and not exists (select 1 from orders where payment_intent = $2)",
+            ) -> sqlx::Result<Option<(OrderStatus, bool)>> {
+                // SQLite has no `select … for update`.
+                let row: Option<(String, bool)> = query_as(
+                    "update orders set status = status where id = $1
+                     returning status,
+                        amount = $2 and (amount = 0 or currency = coalesce($3, ''))",
                 )
-                .bind(status.as_str())
-                .bind(&payment.payment_intent)
                 .bind(&payment.order_id)
                 .bind(payment.amount)
                 .bind(&payment.currency)
-                .execute(self)
+                .fetch_optional(self)
                 .await?;
-                Ok(settled.rows_affected() == 1)
+                row.map(|(status, fits)| Ok((OrderStatus::read(&status)?, fits)))
+                    .transpose()
             }
 
-            async fn take_down(&mut self, payment: &Payment) -> sqlx::Result<Outcome> {
-                let outcome: String = query_scalar(
-                    "insert into payments
-                        (session_id, order_id, payment_intent, amount, currency, outcome)
-                     values ($1, $2, $3, $4, $5, 'to_review')
-                     on conflict (session_id) do update set outcome = payments.outcome
-                     returning outcome",
-                )
-                .bind(&payment.session_id)
-                .bind(&payment.order_id)
-                .bind(&payment.payment_intent)
-                .bind(payment.amount)
-                .bind(&payment.currency)
-                .fetch_one(self)
-                .await?;
-                Outcome::read(&outcome)
-            }
-
-            async fn conclude(&mut self, payment: &Payment, outcome: Outcome) -> sqlx::Result<()> {
-                query(
-                    "update payments set order_id = $2, payment_intent = $3, amount = $4,
-                        currency = $5, outcome = $6
-                     where session_id = $1 and (outcome = 'to_review' or $6 = 'accepted')",
-                )
-                .bind(&payment.session_id)
-                .bind(&payment.order_id)
-                .bind(&payment.payment_intent)
-                .bind(payment.amount)
-                .bind(&payment.currency)
-                .bind(outcome.as_str())
-                .execute(self)
-                .await?;
+            async fn settle(&mut self, payment: &Payment, status: OrderStatus) -> sqlx::Result<()> {
+                query("update orders set status = $1, payment_intent = $2 where id = $3")
+                    .bind(status.as_str())
+                    .bind(&payment.payment_intent)
+                    .bind(&payment.order_id)
+                    .execute(self)
+                    .await?;
                 Ok(())
             }
 
-            async fn forget(&mut self, session_id: &str) -> sqlx::Result<()> {
+            async fn owe(&mut self, payment: &Payment) -> sqlx::Result<()> {
                 query(
-                    "delete from payments
-                     where session_id = $1 and outcome = 'to_review' and amount = 0",
+                    "insert into refunds_due
+                        (session_id, order_id, payment_intent, amount, currency)
+                     values ($1, $2, $3, $4, $5)",
                 )
-                .bind(session_id)
+                .bind(&payment.session_id)
+                .bind(&payment.order_id)
+                .bind(&payment.payment_intent)
+                .bind(payment.amount)
+                .bind(&payment.currency)
                 .execute(self)
                 .await?;
                 Ok(())
@@ -283,24 +254,6 @@ macro_rules! order_book_of {
                 Ok(())
             }
 
-            async fn has_paid(&mut self, payment_intent: &str) -> sqlx::Result<bool> {
-                let order: Option<String> =
-                    query_scalar("select id from orders where payment_intent = $1")
-                        .bind(payment_intent)
-                        .fetch_optional(self)
-                        .await?;
-                Ok(order.is_some())
-            }
-
-            async fn status(&mut self, order_id: &str) -> sqlx::Result<Option<OrderStatus>> {
-                let status: Option<String> =
-                    query_scalar("select status from orders where id = $1")
-                        .bind(order_id)
-                        .fetch_optional(self)
-                        .await?;
-                status.as_deref().map(OrderStatus::read).transpose()
-            }
-
             async fn order(&mut self, id: &str) -> sqlx::Result<Option<Order>> {
                 let row: Option<OrderRow> = query_as(
                     "select o.id, o.amount, o.currency, o.status,
@@ -332,17 +285,18 @@ macro_rules! order_book_of {
                 rows.into_iter().map(Order::read).collect()
             }
 
-            async fn payments(&mut self) -> sqlx::Result<Vec<(Payment, Outcome)>> {
+            async fn refunds_due(&mut self) -> sqlx::Result<Vec<Payment>> {
                 let rows: Vec<PaymentRow> = query_as(
-                    "select session_id, order_id, payment_intent, amount, currency, outcome
-                     from payments
+                    "select session_id, order_id, payment_intent, r.amount, currency
+                     from refunds_due r left join payment_intents p on p.id = payment_intent
+                     where coalesce(p.status, 'clear') = 'clear'
                      order by session_id
                      limit $1",
                 )
                 .bind(PAGE)
                 .fetch_all(self)
                 .await?;
-                rows.into_iter().map(Payment::read).collect()
+                Ok(rows.into_iter().map(Payment::from).collect())
             }
 
             async fn early_notes(&mut self) -> sqlx::Result<Vec<(String, IntentStatus)>> {

@@ -1,6 +1,6 @@
 //! The shop's rows as values.
 
-use crate::states::{OrderStatus, Outcome, ShipmentState};
+use crate::states::{OrderStatus, ShipmentState};
 
 /// An order as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,24 +25,17 @@ pub struct Payment {
     /// Stripe's id of the session.
     pub session_id: String,
     /// The order, as the session named it.
-    pub order_id: Option<String>,
+    pub order_id: String,
     /// Stripe's id of the payment. A session over nothing has none.
     pub payment_intent: Option<String>,
     /// What was paid, in the currency's smallest unit.
-    pub amount: Option<i64>,
+    pub amount: i64,
     /// Three letters, in lower case.
     pub currency: Option<String>,
 }
 
 pub(crate) type OrderRow = (String, i64, String, String, i64, Option<String>);
-pub(crate) type PaymentRow = (
-    String,
-    Option<String>,
-    Option<String>,
-    Option<i64>,
-    Option<String>,
-    String,
-);
+pub(crate) type PaymentRow = (String, String, Option<String>, i64, Option<String>);
 
 impl Order {
     pub(crate) fn read(row: OrderRow) -> sqlx::Result<Self> {
@@ -58,16 +51,15 @@ impl Order {
     }
 }
 
-impl Payment {
-    pub(crate) fn read(row: PaymentRow) -> sqlx::Result<(Self, Outcome)> {
-        let (session_id, order_id, payment_intent, amount, currency, outcome) = row;
-        let payment = Self {
+impl From<PaymentRow> for Payment {
+    fn from(row: PaymentRow) -> Self {
+        let (session_id, order_id, payment_intent, amount, currency) = row;
+        Self {
             session_id,
             order_id,
             payment_intent,
             amount,
             currency,
-        };
-        Ok((payment, Outcome::read(&outcome)?))
+        }
     }
 }

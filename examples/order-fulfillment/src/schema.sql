@@ -39,18 +39,17 @@ create table if not exists shipments (
     constraint shipments_state_known check (state in ('pending', 'held', 'sent'))
 );
 
--- Every Checkout Session that took money. order_id, amount and currency stand as they were sent, so
--- they may fit no order at all.
-create table if not exists payments (
-    session_id     text not null,
-    order_id       text,
+-- Every Checkout Session that paid an order which another one had paid: its money has to go back.
+-- Amount and currency stand as they were sent, and need not be the order's.
+create table if not exists refunds_due (
+    session_id     text   not null,
+    order_id       text   not null,
     payment_intent text,
-    amount         bigint,
+    amount         bigint not null,
     currency       text,
-    outcome        text not null,
-    constraint payments_pkey primary key (session_id),
-    constraint payments_outcome_known check (outcome in ('accepted', 'to_refund', 'to_review'))
+    constraint refunds_due_pkey primary key (session_id),
+    constraint refunds_due_payment_intent_key unique (payment_intent),
+    constraint refunds_due_order_id_fkey foreign key (order_id) references orders (id),
+    constraint refunds_due_payment_intent_fkey
+        foreign key (payment_intent) references payment_intents (id)
 );
-
-create unique index if not exists payments_order_accepted_key
-    on payments (order_id) where outcome = 'accepted';

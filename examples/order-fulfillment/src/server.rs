@@ -8,7 +8,7 @@ use axum::{
     http::StatusCode,
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{get, post, post_service},
 };
 use axum_stripe_webhook::{ProcessOnceLayer, Verifier};
 use sqlx::Pool;
@@ -62,6 +62,8 @@ pub fn once<DB: Shop>(pool: Pool<DB>, verifier: Verifier) -> ProcessOnceLayer<DB
 }
 
 /// The routes. Everything but the webhook is for the shop itself: it carries no authentication.
+///
+/// What is released is run by the same router as what is delivered.
 pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
     let limits = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(request_span))
@@ -77,11 +79,14 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         // Or axum's own limit of 2 MiB would count too, whatever the line above says.
         .layer(DefaultBodyLimit::disable());
+    let events = webhook::events::<DB>();
+    let kept = Router::new()
+        .route("/events/{id}/release", post(shop::release::<DB>))
+        .route("/events/{id}/discard", post(shop::discard::<DB>))
+        .with_state((once.clone(), events.clone()));
     Router::new()
-        .route(
-            "/webhooks/stripe",
-            post(webhook::receive::<DB>).route_layer(once),
-        )
+        .route("/webhooks/stripe", post_service(events).route_layer(once))
+        .merge(kept)
         .route("/orders", post(shop::place::<DB>))
         .route("/orders/{id}", get(shop::show::<DB>))
         .route("/healthz", get(shop::health::<DB>))

@@ -73,18 +73,6 @@ words! {
     }
 }
 
-words! {
-    /// What a payment was good for.
-    Outcome {
-        /// It paid its order.
-        Accepted = "accepted",
-        /// Its order had been paid by another session: the money has to go back.
-        ToRefund = "to_refund",
-        /// It fits no order in amount and currency: somebody has to look.
-        ToReview = "to_review",
-    }
-}
-
 impl IntentStatus {
     /// The status of the order that this payment pays.
     pub(crate) fn order(self) -> OrderStatus {
@@ -120,7 +108,6 @@ mod tests {
             check_of("status", OrderStatus::ALL.iter().map(|word| word.as_str())),
             check_of("status", IntentStatus::ALL.iter().map(|word| word.as_str())),
             check_of("state", ShipmentState::ALL.iter().map(|word| word.as_str())),
-            check_of("outcome", Outcome::ALL.iter().map(|word| word.as_str())),
         ] {
             assert!(schema.contains(&check), "{check}");
         }

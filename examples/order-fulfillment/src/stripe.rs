@@ -1,9 +1,8 @@
 //! What the shop reads of Stripe's objects: the fields it uses and no more, because every further
 //! one is one that a new API version can change.
 
+use axum_stripe_webhook::Disposition;
 use serde::Deserialize;
-
-use tracing::warn;
 
 use crate::orders::Payment;
 
@@ -49,20 +48,24 @@ impl CheckoutSession {
         self.mode.as_deref().is_none_or(|mode| mode == "payment")
     }
 
-    /// What it pays with, if it pays: only on the words that say so. Words to come do not pay.
-    pub(crate) fn into_payment(self) -> Option<Payment> {
+    /// What it pays with, or else what is to become of its event. It pays only on the words that say
+    /// so: words to come do not pay, and somebody has to look at them.
+    pub(crate) fn into_payment(self) -> Result<Payment, Disposition> {
+        if !self.is_payment() {
+            return Err(Disposition::Ignore);
+        }
+        let kept = |reason| Err(Disposition::Quarantine { reason });
         let amount = match (self.payment_status.as_str(), self.amount_total) {
-            ("paid", amount) => amount,
-            ("no_payment_required", None | Some(0)) => Some(0),
-            ("no_payment_required" | "unpaid", _) => return None,
-            _ => {
-                let session_id = self.id;
-                warn!(session_id, "payment status not known: nothing done");
-                return None;
-            }
+            ("paid", Some(amount)) => amount,
+            ("no_payment_required", None | Some(0)) => 0,
+            ("no_payment_required" | "unpaid", _) => return Err(Disposition::Done),
+            _ => return kept("unknown_payment"),
         };
-        Some(Payment {
-            order_id: self.order_id().map(str::to_owned),
+        let Some(order_id) = self.order_id().map(str::to_owned) else {
+            return kept("unknown_order");
+        };
+        Ok(Payment {
+            order_id,
             session_id: self.id,
             payment_intent: self.payment_intent,
             amount,

@@ -1,182 +1,181 @@
-//! The webhook: one function for each type of event.
+//! The webhook: one function for each type of event that the shop handles.
 
-use axum_stripe_webhook::{Event, EventKind, EventTx};
-use tracing::{error, info, warn};
+use axum_stripe_webhook::{Disposition, EventRouter, EventTx, StripeObject, router::Flow};
+use tracing::{info, warn};
 
 use crate::{
     error::AppError,
-    orders::{OrderBook, Payment, Shop},
-    states::{IntentStatus, OrderStatus, Outcome},
+    orders::{OrderBook, Shop},
+    states::{IntentStatus, OrderStatus},
     stripe::{Charge, CheckoutSession, Dispute},
 };
 
-/// What the shop handles.
-enum Handled {
-    SessionPaid,
-    SessionExpired,
-    ChargeRefunded,
-    ChargeDisputed,
-}
+/// What the shop does with Stripe: it sells through Checkout, and ships goods that can be refunded,
+/// disputed and suspected.
+pub const FLOWS: [Flow; 4] = [Flow::Checkout, Flow::Refunds, Flow::Disputes, Flow::Fraud];
 
-impl Handled {
-    fn by(event_type: &str) -> Option<Self> {
-        Some(match event_type {
-            "checkout.session.completed" | "checkout.session.async_payment_succeeded" => {
-                Self::SessionPaid
-            }
-            "checkout.session.expired" => Self::SessionExpired,
-            "charge.refunded" => Self::ChargeRefunded,
-            "charge.dispute.created" => Self::ChargeDisputed,
-            _ => return None,
-        })
-    }
-}
+/// Whose consequences the shop's staff draws by hand, in Stripe's Dashboard.
+const BY_HAND: [&str; 10] = [
+    "checkout.session.async_payment_failed",
+    "refund.failed",
+    "charge.dispute.updated",
+    "charge.dispute.closed",
+    "charge.dispute.funds_withdrawn",
+    "charge.dispute.funds_reinstated",
+    "radar.early_fraud_warning.created",
+    "radar.early_fraud_warning.updated",
+    "review.opened",
+    "review.closed",
+];
 
-/// Processes an event in its transaction. An error rolls all of it back, and Stripe delivers the
-/// event again.
-pub(crate) async fn receive<DB: Shop>(mut tx: EventTx<DB>) -> Result<(), AppError> {
-    let event = tx.event().clone();
-    let book = &mut *tx;
-    if event.kind() == EventKind::Thin {
-        return thin(&event);
-    }
-    match Handled::by(event.event_type()) {
-        Some(Handled::SessionPaid) => session_paid(book, event.object()?).await,
-        Some(Handled::SessionExpired) => session_expired(book, event.object()?).await,
-        Some(Handled::ChargeRefunded) => charge_refunded(book, event.object()?).await,
-        Some(Handled::ChargeDisputed) => charge_disputed(book, event.object()?).await,
-        // Not a fault: on anything but 2xx Stripe would deliver it for days.
-        None => Ok(()),
-    }
-}
-
-/// A thin event has the same claim as its snapshot twin. So a 200 for one that the shop should have
-/// handled would make the twin a duplicate, and the payment be lost.
-fn thin(event: &Event) -> Result<(), AppError> {
-    let event_type = event.event_type();
-    let twin = event_type.strip_prefix("v1.").unwrap_or(event_type);
-    if Handled::by(twin).is_none() {
-        return Ok(());
-    }
-    error!(
-        event_id = event.id(),
-        event_type, "a destination of thin events points here: make it a snapshot destination"
-    );
-    Err(AppError::Thin)
+/// Which function handles which type of event.
+#[expect(
+    clippy::expect_used,
+    reason = "the names are constants, and a test builds it"
+)]
+#[must_use]
+pub fn events<DB: Shop>() -> EventRouter {
+    EventRouter::new()
+        .on("checkout.session.completed", fulfil::<DB>)
+        .on("checkout.session.async_payment_succeeded", fulfil::<DB>)
+        .on("checkout.session.expired", expire::<DB>)
+        .on("charge.refunded", note_refund::<DB>)
+        .on("charge.dispute.created", note_dispute::<DB>)
+        // Their sums are told by `charge.refunded`.
+        .ignore(["refund.created", "refund.updated"])
+        .ignore(BY_HAND)
+        .build()
+        .expect("each type stands there once")
 }
 
 /// The customer is through with Checkout, or the money that was on its way then has arrived.
-async fn session_paid(book: &mut impl OrderBook, session: CheckoutSession) -> Result<(), AppError> {
-    if !session.is_payment() {
-        return Ok(());
-    }
-    let Some(payment) = session.into_payment() else {
-        return Ok(());
+async fn fulfil<DB: Shop>(
+    mut tx: EventTx<DB>,
+    StripeObject(session): StripeObject<CheckoutSession>,
+) -> Result<Disposition, AppError> {
+    let payment = match session.into_payment() {
+        Ok(payment) => payment,
+        Err(no_payment) => return Ok(no_payment),
     };
     // Before anything else, so that every event about this payment locks in the same order.
     let intent = match &payment.payment_intent {
-        Some(id) => book.note(id, IntentStatus::Clear, 0).await?,
+        Some(id) => tx.note(id, IntentStatus::Clear, 0).await?,
         None => IntentStatus::Clear,
     };
-    if book.take_down(&payment).await? == Outcome::Accepted {
-        return Ok(());
+    let fulfilment = format!("fulfil:{}", payment.session_id);
+    if !tx.claim_effect(&fulfilment).await? {
+        return Ok(Disposition::Done);
     }
-    if book.settle(&payment, intent.order()).await? {
-        return accept(book, &payment, intent).await;
-    }
-    // No money came, so there is none to look after.
-    if payment.amount == Some(0) {
-        return Ok(book.forget(&payment.session_id).await?);
-    }
-    let outcome = outcome_of_unsettled(book, &payment).await?;
-    book.conclude(&payment, outcome).await?;
-    warn!(
-        session_id = payment.session_id,
-        outcome = outcome.as_str(),
-        "payment not accepted"
-    );
-    Ok(())
-}
-
-async fn accept(
-    book: &mut impl OrderBook,
-    payment: &Payment,
-    intent: IntentStatus,
-) -> Result<(), AppError> {
-    book.conclude(payment, Outcome::Accepted).await?;
-    if let Some(order_id) = &payment.order_id {
-        book.ship(order_id, intent.shipment()).await?;
-        info!(order_id, status = intent.order().as_str(), "order paid");
-    }
-    Ok(())
-}
-
-/// Looked up after `settle`, whose result stands: an order that is settled stays settled.
-async fn outcome_of_unsettled(
-    book: &mut impl OrderBook,
-    payment: &Payment,
-) -> Result<Outcome, AppError> {
     // To pay it back would pay back what has paid another order.
     if let Some(id) = &payment.payment_intent
-        && book.has_paid(id).await?
+        && tx.is_spent(id).await?
     {
-        return Ok(Outcome::ToReview);
+        return Ok(kept("payment_spent"));
     }
-    let order = match &payment.order_id {
-        Some(id) => book.status(id).await?,
-        None => None,
-    };
-    Ok(match order {
-        Some(OrderStatus::Paid | OrderStatus::Refunded | OrderStatus::Disputed) => {
-            Outcome::ToRefund
+    match tx.lock(&payment).await? {
+        None => return Ok(kept("unknown_order")),
+        Some((OrderStatus::Pending | OrderStatus::Expired, false)) => {
+            return Ok(kept("amount_mismatch"));
         }
-        Some(OrderStatus::Pending | OrderStatus::Expired) | None => Outcome::ToReview,
-    })
+        Some((OrderStatus::Pending | OrderStatus::Expired, true)) => {
+            tx.settle(&payment, intent.order()).await?;
+            tx.ship(&payment.order_id, intent.shipment()).await?;
+            info!(order_id = payment.order_id, "order paid");
+        }
+        // No money came, so there is none to go back.
+        Some(_) if payment.amount == 0 => {}
+        Some(_) => {
+            tx.owe(&payment).await?;
+            warn!(order_id = payment.order_id, "order paid twice: refund due");
+        }
+    }
+    Ok(Disposition::Done)
 }
 
-async fn session_expired(
-    book: &mut impl OrderBook,
-    session: CheckoutSession,
-) -> Result<(), AppError> {
-    if let Some(order_id) = session.order_id().filter(|_| session.is_payment()) {
-        book.expire(order_id).await?;
-    }
-    Ok(())
+/// For somebody to look at, and to release when the order is there or was put right.
+fn kept(reason: &'static str) -> Disposition {
+    Disposition::Quarantine { reason }
+}
+
+async fn expire<DB: Shop>(
+    mut tx: EventTx<DB>,
+    StripeObject(session): StripeObject<CheckoutSession>,
+) -> Result<Disposition, AppError> {
+    let Some(order_id) = session.order_id().filter(|_| session.is_payment()) else {
+        return Ok(Disposition::Ignore);
+    };
+    tx.expire(order_id).await?;
+    Ok(Disposition::Done)
 }
 
 /// Comes once for each refund, with the sum of all until then.
-async fn charge_refunded(book: &mut impl OrderBook, charge: Charge) -> Result<(), AppError> {
+async fn note_refund<DB: Shop>(
+    tx: EventTx<DB>,
+    StripeObject(charge): StripeObject<Charge>,
+) -> Result<Disposition, AppError> {
     let status = match charge.refunded {
         true => IntentStatus::Refunded,
         false => IntentStatus::Clear,
     };
-    note(book, charge.payment_intent, status, charge.amount_refunded).await
+    note(tx, charge.payment_intent, status, charge.amount_refunded).await
 }
 
-async fn charge_disputed(book: &mut impl OrderBook, dispute: Dispute) -> Result<(), AppError> {
-    note(book, dispute.payment_intent, IntentStatus::Disputed, 0).await
+async fn note_dispute<DB: Shop>(
+    tx: EventTx<DB>,
+    StripeObject(dispute): StripeObject<Dispute>,
+) -> Result<Disposition, AppError> {
+    note(tx, dispute.payment_intent, IntentStatus::Disputed, 0).await
 }
 
-async fn note(
-    book: &mut impl OrderBook,
+async fn note<DB: Shop>(
+    mut tx: EventTx<DB>,
     payment_intent: Option<String>,
     status: IntentStatus,
     amount_refunded: i64,
-) -> Result<(), AppError> {
+) -> Result<Disposition, AppError> {
     // A payment without one was not made by a Checkout Session, so no order of ours hangs on it.
     let Some(id) = payment_intent else {
-        return Ok(());
+        return Ok(Disposition::Ignore);
     };
-    let intent = book.note(&id, status, amount_refunded).await?;
-    if intent == IntentStatus::Clear {
-        return Ok(());
+    let intent = tx.note(&id, status, amount_refunded).await?;
+    if intent != IntentStatus::Clear {
+        tx.restate(&id, intent.order()).await?;
+        tx.hold(&id).await?;
+        let status = intent.as_str();
+        info!(payment_intent = id, status, "payment noted");
     }
-    book.restate(&id, intent.order()).await?;
-    book.hold(&id).await?;
-    info!(
-        payment_intent = id,
-        status = intent.as_str(),
-        "payment noted"
-    );
-    Ok(())
+    Ok(Disposition::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum_stripe_webhook::router::Handling;
+    use sqlx::Sqlite;
+
+    use super::*;
+
+    #[test]
+    fn no_type_that_the_shop_needs_is_missing_or_misspelt() {
+        let events = events::<Sqlite>();
+        assert_eq!(events.unknown_types(), []);
+        let coverage = events.coverage(&FLOWS);
+        let of = |handling| {
+            let rows = coverage.rows().iter();
+            let rows = rows.filter(move |row| row.handling == handling);
+            rows.map(|row| row.event_type).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Handling::Missing), [""; 0]);
+        assert_eq!(
+            of(Handling::Handled),
+            [
+                "checkout.session.completed",
+                "checkout.session.async_payment_succeeded",
+                "checkout.session.expired",
+                "charge.dispute.created",
+            ]
+        );
+        let ignored = of(Handling::Ignored);
+        assert_eq!(ignored.len(), BY_HAND.len() + 2);
+        assert!(BY_HAND.iter().all(|by_hand| ignored.contains(by_hand)));
+    }
 }

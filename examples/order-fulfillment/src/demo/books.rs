@@ -2,23 +2,28 @@
 
 use std::future::Future;
 
-use sqlx::{PgConnection, Pool, SqliteConnection, raw_sql};
+use sqlx::{PgConnection, Pool, SqliteConnection, query_as, raw_sql};
 
 use crate::{
-    orders::{Order, OrderBook, Payment, Shop},
-    states::{IntentStatus, Outcome},
+    orders::{Order, OrderBook, PAGE, Payment, Shop},
+    states::IntentStatus,
 };
 
 /// The rows at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Books {
     pub(super) orders: Vec<Order>,
-    pub(super) payments: Vec<(Payment, Outcome)>,
+    pub(super) refunds_due: Vec<Payment>,
     pub(super) early_notes: Vec<(String, IntentStatus)>,
+    /// Ids of events, and why each was kept.
+    pub(super) kept: Vec<(String, String)>,
 }
 
-/// What the demo breaks on purpose.
-pub(super) trait Breakable {
+/// What the demo does behind the server's back.
+pub(super) trait Backstage {
+    /// The events that were kept, by their id.
+    fn kept(&mut self) -> impl Future<Output = sqlx::Result<Vec<(String, String)>>> + Send;
+
     /// Takes the table of the shipments away, as a mistake in a migration might.
     fn lose_shipments(&mut self) -> impl Future<Output = sqlx::Result<()>> + Send;
 
@@ -26,9 +31,19 @@ pub(super) trait Breakable {
     fn find_shipments(&mut self) -> impl Future<Output = sqlx::Result<()>> + Send;
 }
 
-macro_rules! breakable {
+macro_rules! backstage {
     ($connection:ty) => {
-        impl Breakable for $connection {
+        impl Backstage for $connection {
+            async fn kept(&mut self) -> sqlx::Result<Vec<(String, String)>> {
+                let rows = query_as(
+                    "select event_id, replace(last_error, 'handler_', '') from stripe_inbox
+                     where state = 'quarantined'
+                     order by event_id
+                     limit $1",
+                );
+                rows.bind(PAGE).fetch_all(self).await
+            }
+
             async fn lose_shipments(&mut self) -> sqlx::Result<()> {
                 let statement = raw_sql("alter table shipments rename to shipments_lost");
                 statement.execute(self).await.map(drop)
@@ -42,16 +57,20 @@ macro_rules! breakable {
     };
 }
 
-breakable!(PgConnection);
-breakable!(SqliteConnection);
+backstage!(PgConnection);
+backstage!(SqliteConnection);
 
 impl Books {
-    pub(super) async fn read<DB: Shop>(pool: &Pool<DB>) -> sqlx::Result<Self> {
+    pub(super) async fn read<DB>(pool: &Pool<DB>) -> sqlx::Result<Self>
+    where
+        DB: Shop<Connection: Backstage>,
+    {
         let mut connection = pool.acquire().await?;
         Ok(Self {
             orders: connection.orders().await?,
-            payments: connection.payments().await?,
+            refunds_due: connection.refunds_due().await?,
             early_notes: connection.early_notes().await?,
+            kept: connection.kept().await?,
         })
     }
 
@@ -61,19 +80,21 @@ impl Books {
             let earlier = before.orders.iter().find(|earlier| earlier.id == order.id);
             order_change(earlier, order, names.of(&order.id))
         });
-        let payments = self
-            .payments
-            .iter()
-            .filter(|payment| !before.payments.contains(payment));
-        let notes = self
-            .early_notes
-            .iter()
-            .filter(|note| !before.early_notes.contains(note));
+        let due = added(&before.refunds_due, &self.refunds_due);
+        let notes = added(&before.early_notes, &self.early_notes);
+        let kept = added(&before.kept, &self.kept);
+        let gone = added(&self.kept, &before.kept);
         orders
-            .chain(payments.map(|(_, outcome)| format!("payment {}", outcome.as_str())))
+            .chain(due.map(|payment| format!("refund due of {}", payment.session_id)))
             .chain(notes.map(|(id, status)| format!("{id} noted as {}", status.as_str())))
+            .chain(kept.map(|(_, reason)| format!("event kept: {reason}")))
+            .chain(gone.map(|_| "event no longer kept".to_owned()))
             .collect()
     }
+}
+
+fn added<'a, T: PartialEq>(before: &'a [T], after: &'a [T]) -> impl Iterator<Item = &'a T> {
+    after.iter().filter(|row| !before.contains(row))
 }
 
 /// Short names for the orders' ids.

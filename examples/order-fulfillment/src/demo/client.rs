@@ -48,16 +48,27 @@ impl Sender {
 
     /// The shop itself places an order and gets its id.
     pub(super) async fn place(&self, amount: i64, currency: &str) -> Result<String, DemoError> {
-        let order = json!({"amount": amount, "currency": currency}).to_string();
-        let request = Request::post(format!("{}/orders", self.server))
-            .header(CONTENT_TYPE, "application/json")
-            .body(Body::from(order))?;
-        let answer = send(self.http.clone(), request).await?;
+        let order = json!({"amount": amount, "currency": currency});
+        let answer = self.post("/orders", &order).await?;
         let placed: Value = serde_json::from_str(&answer.text).unwrap_or_default();
         match placed.get("id").and_then(Value::as_str) {
             Some(id) => Ok(id.to_owned()),
             None => Err(DemoError::Order(answer.status)),
         }
+    }
+
+    /// The shop's staff releases or discards an event that was kept.
+    pub(super) async fn act(&self, event_id: &str, action: &str) -> Result<Answer, DemoError> {
+        let by = json!({"actor": "demo", "reason": "looked at it"});
+        let path = format!("/events/{event_id}/{action}");
+        self.post(&path, &by).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Result<Answer, DemoError> {
+        let request = Request::post(format!("{}{path}", self.server))
+            .header(CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))?;
+        send(self.http.clone(), request).await
     }
 
     /// A signature as Stripe makes it now.

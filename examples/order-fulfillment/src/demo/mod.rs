@@ -15,7 +15,7 @@ use axum_stripe_webhook::{SecretError, SigningSecret, Verifier};
 use sqlx::{Pool, sqlite::SqliteConnectOptions};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinError};
 
-use self::{books::Breakable, client::Sender, fresh::FreshDatabase, stage::Stage};
+use self::{books::Backstage, client::Sender, fresh::FreshDatabase, stage::Stage};
 use crate::{
     config::Database,
     database::{OpenError, open_postgres, open_sqlite},
@@ -103,7 +103,7 @@ async fn unless_interrupted(
     }
 }
 
-async fn play<DB: Shop<Connection: Breakable>>(pool: Pool<DB>) -> Result<Report, DemoError> {
+async fn play<DB: Shop<Connection: Backstage>>(pool: Pool<DB>) -> Result<Report, DemoError> {
     let secret = format!("whsec_{:032x}", rand::random::<u128>());
     let verifier = Verifier::new(SigningSecret::new(secret.as_str())?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;

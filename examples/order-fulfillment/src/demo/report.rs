@@ -8,7 +8,8 @@ request (a webhook) with an event, signed with a secret that only Stripe and the
 sends it again until the answer is 200. So the shop hears of each payment once or several times,
 in any order, and anybody else can send it forgeries. This is a server of axum-stripe-webhook on a
 fresh database, and below is what it was sent, over HTTP, what it answered, and which rows changed.
-Every delivery is signed as Stripe signs, unless it says otherwise.
+Every delivery is signed as Stripe signs, unless it says otherwise. An event that names no order of
+the shop's, or another amount, is kept, with its bytes, until somebody releases or discards it.
 
   200  taken care of: Stripe stops
   400  not signed by Stripe, or too long ago: not even read
@@ -101,21 +102,24 @@ impl Report {
         with_head(["", "shipment of", "state"], rows)
     }
 
-    fn payments(&self) -> Vec<Vec<String>> {
-        let rows = self.books.payments.iter().map(|(payment, outcome)| {
-            let order = payment.order_id.as_deref().unwrap_or_default();
-            let currency = payment.currency.as_deref().unwrap_or_default();
+    fn refunds_due(&self) -> Vec<Vec<String>> {
+        let rows = self.books.refunds_due.iter().map(|payment| {
             vec![
-                self.names.of(order).to_owned(),
+                self.names.of(&payment.order_id).to_owned(),
                 payment.session_id.clone(),
-                money(payment.amount.unwrap_or_default(), currency),
-                outcome.as_str().to_owned(),
+                money(
+                    payment.amount,
+                    payment.currency.as_deref().unwrap_or_default(),
+                ),
             ]
         });
-        with_head(
-            ["", "payment in session", "paid", "outcome"],
-            rows.collect(),
-        )
+        with_head(["", "refund due of session", "amount"], rows.collect())
+    }
+
+    fn kept(&self) -> Vec<Vec<String>> {
+        let kept = self.books.kept.iter();
+        let rows = kept.map(|(event_id, reason)| vec![event_id.clone(), reason.clone()]);
+        with_head(["event kept", "reason"], rows.collect())
     }
 
     /// In plain words, for whoever reads only the last line.
@@ -144,7 +148,8 @@ impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{LEGEND}")?;
         table(f, &self.lines(), &WIDTHS)?;
-        for rows in [self.orders(), self.shipments(), self.payments()] {
+        let (orders, shipments) = (self.orders(), self.shipments());
+        for rows in [orders, shipments, self.refunds_due(), self.kept()] {
             table(f, &rows, &widths(&rows))?;
         }
         self.close(f)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     DemoError,
-    books::Breakable,
+    books::Backstage,
     events::{Session, customer_created},
     stage::{
         Delivery::{Changed, Copies, Forged, Genuine, Stale, TooLarge, Unsigned, WhileBroken},
@@ -15,6 +15,8 @@ use super::{
 use crate::{orders::Shop, server::BODY_BYTES_MAX};
 
 const DONE: Must = Must::Answer(200, "");
+const UNHANDLED: Must = Must::Answer(200, "unhandled");
+const KEPT: Must = Must::Answer(200, "kept");
 const DUPLICATE: Must = Must::Answer(200, "already processed");
 const NOT_VERIFIED: Must = Must::Answer(400, "not verified");
 const NOTHING: &[&str] = &[];
@@ -22,7 +24,7 @@ const NOTHING: &[&str] = &[];
 /// Stripe's signatures hold for five minutes.
 const TOO_OLD: Duration = Duration::from_secs(600);
 
-pub(super) async fn play<DB: Shop<Connection: Breakable>>(
+pub(super) async fn play<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
 ) -> Result<(), DemoError> {
     let first = stage.order("A", 4200, "eur").await?;
@@ -30,6 +32,8 @@ pub(super) async fn play<DB: Shop<Connection: Breakable>>(
     let open = stage.order("C", 2500, "eur").await?;
     forgeries(stage, &open).await?;
     misfits(stage, &open).await?;
+    unhandled(stage).await?;
+    placed_late(stage).await?;
     second_payment(stage, &first).await?;
     late_money(stage).await?;
     money_back(stage, &first).await?;
@@ -37,11 +41,11 @@ pub(super) async fn play<DB: Shop<Connection: Breakable>>(
     broken_database(stage, &open).await
 }
 
-async fn paid_once<DB: Shop<Connection: Breakable>>(
+async fn paid_once<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
     first: &Session,
 ) -> Result<(), DemoError> {
-    let paid = ["A: pending -> paid, parcel pending", "payment accepted"];
+    let paid = ["A: pending -> paid, parcel pending"];
     let event = Genuine(first.completed());
     stage
         .deliver("order A paid, 42.00 EUR", event, DONE, &paid)
@@ -53,14 +57,19 @@ async fn paid_once<DB: Shop<Connection: Breakable>>(
         .await?;
 
     let other = stage.order("B", 1999, "usd").await?;
-    let paid = ["B: pending -> paid, parcel pending", "payment accepted"];
+    let thin = Genuine(other.completed_thin());
+    stage
+        .deliver("order B paid, a thin event", thin, UNHANDLED, NOTHING)
+        .await?;
+
+    let paid = ["B: pending -> paid, parcel pending"];
     let copies = Copies(other.completed(), 20);
     stage
         .deliver("order B paid, 20 copies at once", copies, ProcessOne, &paid)
         .await
 }
 
-async fn forgeries<DB: Shop<Connection: Breakable>>(
+async fn forgeries<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
     open: &Session,
 ) -> Result<(), DemoError> {
@@ -89,7 +98,7 @@ async fn forgeries<DB: Shop<Connection: Breakable>>(
         .await
 }
 
-async fn misfits<DB: Shop<Connection: Breakable>>(
+async fn misfits<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
     open: &Session,
 ) -> Result<(), DemoError> {
@@ -109,23 +118,84 @@ async fn misfits<DB: Shop<Connection: Breakable>>(
         order: "ord_unknown".to_owned(),
         ..session("X1")
     };
-    for (what, misfit) in [
-        ("order C paid, but only 1.00 EUR", less),
-        ("order C paid, but 25.00 USD", dollars),
-        ("an order paid that is not ours", unknown),
+    let mismatch = "event kept: amount_mismatch";
+    for (what, misfit, change) in [
+        ("order C paid, but only 1.00 EUR", less, mismatch),
+        ("order C paid, but 25.00 USD", dollars, mismatch),
+        (
+            "an order paid that is not ours",
+            unknown,
+            "event kept: unknown_order",
+        ),
     ] {
         let event = Genuine(misfit.completed());
-        stage
-            .deliver(what, event, DONE, &["payment to_review"])
-            .await?;
+        stage.deliver(what, event, KEPT, &[change]).await?;
     }
-    let unhandled = Genuine(customer_created());
+    let discard = ("discard", "evt_X1_completed_paid");
+    let discarded = Must::Answer(200, "discarded");
     stage
-        .deliver("an event type nobody handles", unhandled, DONE, NOTHING)
+        .act(
+            "that one is discarded",
+            discard,
+            discarded,
+            &["event no longer kept"],
+        )
         .await
 }
 
-async fn second_payment<DB: Shop<Connection: Breakable>>(
+/// What is answered with "unhandled" again is not remembered.
+async fn unhandled<DB: Shop<Connection: Backstage>>(
+    stage: &mut Stage<DB>,
+) -> Result<(), DemoError> {
+    for what in [
+        "an event type nobody handles",
+        "the same again: no row was left",
+    ] {
+        let unhandled = Genuine(customer_created());
+        stage.deliver(what, unhandled, UNHANDLED, NOTHING).await?;
+    }
+    Ok(())
+}
+
+async fn placed_late<DB: Shop<Connection: Backstage>>(
+    stage: &mut Stage<DB>,
+) -> Result<(), DemoError> {
+    let late = Session {
+        name: "H1".to_owned(),
+        order: "ord_late".to_owned(),
+        amount: 2900,
+        currency: "eur",
+    };
+    let event = Genuine(late.completed());
+    let kept = ["event kept: unknown_order"];
+    stage
+        .deliver("order H paid, but not there yet", event, KEPT, &kept)
+        .await?;
+
+    let again = Genuine(late.completed());
+    stage
+        .deliver("the same event again", again, DUPLICATE, NOTHING)
+        .await?;
+
+    stage.place_late("H", &late).await?;
+    let release = ("release", "evt_H1_completed_paid");
+    let paid = ["H: pending -> paid, parcel pending", "event no longer kept"];
+    stage
+        .act("order H placed, event released", release, DONE, &paid)
+        .await?;
+
+    let again = Genuine(late.completed());
+    stage
+        .deliver("the same event again", again, DUPLICATE, NOTHING)
+        .await?;
+
+    let twin = Genuine(late.paid_later());
+    stage
+        .deliver("another event says H is paid", twin, DONE, NOTHING)
+        .await
+}
+
+async fn second_payment<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
     first: &Session,
 ) -> Result<(), DemoError> {
@@ -139,12 +209,12 @@ async fn second_payment<DB: Shop<Connection: Breakable>>(
             "order A paid a second time",
             event,
             DONE,
-            &["payment to_refund"],
+            &["refund due of cs_test_A2"],
         )
         .await
 }
 
-async fn late_money<DB: Shop<Connection: Breakable>>(
+async fn late_money<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
 ) -> Result<(), DemoError> {
     let transfer = stage.order("D", 9900, "eur").await?;
@@ -153,7 +223,7 @@ async fn late_money<DB: Shop<Connection: Breakable>>(
         .deliver("order D: bank transfer begun", event, DONE, NOTHING)
         .await?;
 
-    let paid = ["D: pending -> paid, parcel pending", "payment accepted"];
+    let paid = ["D: pending -> paid, parcel pending"];
     let event = Genuine(transfer.paid_later());
     stage
         .deliver("order D: bank transfer arrived", event, DONE, &paid)
@@ -179,14 +249,14 @@ async fn late_money<DB: Shop<Connection: Breakable>>(
         name: "E2".to_owned(),
         ..left
     };
-    let paid = ["E: expired -> paid, parcel pending", "payment accepted"];
+    let paid = ["E: expired -> paid, parcel pending"];
     let event = Genuine(retried.completed());
     stage
         .deliver("order E paid at a second try", event, DONE, &paid)
         .await
 }
 
-async fn money_back<DB: Shop<Connection: Breakable>>(
+async fn money_back<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
     first: &Session,
 ) -> Result<(), DemoError> {
@@ -203,7 +273,7 @@ async fn money_back<DB: Shop<Connection: Breakable>>(
         .await
 }
 
-async fn dispute_first<DB: Shop<Connection: Breakable>>(
+async fn dispute_first<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
 ) -> Result<(), DemoError> {
     let order = stage.order("F", 3000, "eur").await?;
@@ -213,14 +283,14 @@ async fn dispute_first<DB: Shop<Connection: Breakable>>(
         .deliver("order F disputed (comes too soon)", event, DONE, &noted)
         .await?;
 
-    let changes = ["F: pending -> disputed, parcel held", "payment accepted"];
+    let changes = ["F: pending -> disputed, parcel held"];
     let event = Genuine(order.completed());
     stage
         .deliver("order F paid (comes too late)", event, DONE, &changes)
         .await?;
 
     let order = stage.order("G", 5000, "eur").await?;
-    let paid = ["G: pending -> paid, parcel pending", "payment accepted"];
+    let paid = ["G: pending -> paid, parcel pending"];
     let event = Genuine(order.completed());
     stage.deliver("order G paid", event, DONE, &paid).await?;
 
@@ -231,7 +301,7 @@ async fn dispute_first<DB: Shop<Connection: Breakable>>(
         .await
 }
 
-async fn broken_database<DB: Shop<Connection: Breakable>>(
+async fn broken_database<DB: Shop<Connection: Backstage>>(
     stage: &mut Stage<DB>,
     open: &Session,
 ) -> Result<(), DemoError> {
@@ -241,7 +311,7 @@ async fn broken_database<DB: Shop<Connection: Breakable>>(
         .deliver("order C paid, the database breaks", event, failed, NOTHING)
         .await?;
 
-    let paid = ["C: pending -> paid, parcel pending", "payment accepted"];
+    let paid = ["C: pending -> paid, parcel pending"];
     let event = Genuine(open.completed());
     stage
         .deliver("repaired, the event comes again", event, DONE, &paid)

@@ -4,12 +4,12 @@ use sqlx::Pool;
 
 use super::{
     DemoError,
-    books::{Books, Breakable, Names},
+    books::{Backstage, Books, Names},
     client::{Answer, Sender},
     events::Session,
     report::{Line, Report},
 };
-use crate::orders::Shop;
+use crate::orders::{OrderBook, Shop};
 
 /// The shop's server, its database, and everybody who sends it something.
 pub(super) struct Stage<DB: Shop> {
@@ -48,7 +48,7 @@ pub(super) enum Must {
     ProcessOne,
 }
 
-impl<DB: Shop<Connection: Breakable>> Stage<DB> {
+impl<DB: Shop<Connection: Backstage>> Stage<DB> {
     pub(super) fn new(pool: Pool<DB>, sender: Sender) -> Self {
         Self {
             pool,
@@ -78,6 +78,21 @@ impl<DB: Shop<Connection: Breakable>> Stage<DB> {
         })
     }
 
+    /// Places the order of a customer who has been to Stripe's checkout page already.
+    pub(super) async fn place_late(
+        &mut self,
+        name: &'static str,
+        session: &Session,
+    ) -> Result<(), DemoError> {
+        let mut connection = self.pool.acquire().await?;
+        let placed = connection.place(&session.order, session.amount, session.currency);
+        placed.await?;
+        drop(connection);
+        self.names.give(session.order.clone(), name);
+        self.books = Books::read(&self.pool).await?;
+        Ok(())
+    }
+
     /// Sends a delivery and notes down what came of it.
     pub(super) async fn deliver(
         &mut self,
@@ -86,12 +101,34 @@ impl<DB: Shop<Connection: Breakable>> Stage<DB> {
         must: Must,
         changes: &[&str],
     ) -> Result<(), DemoError> {
-        let mut answers = self.send(delivery).await?;
+        let answers = self.send(delivery).await?;
+        self.deliveries += answers.len();
+        self.note_down(what, answers, must, changes).await
+    }
+
+    /// Releases or discards an event that was kept, and notes down what came of it.
+    pub(super) async fn act(
+        &mut self,
+        what: &str,
+        (action, event_id): (&str, &str),
+        must: Must,
+        changes: &[&str],
+    ) -> Result<(), DemoError> {
+        let answers = vec![self.sender.act(event_id, action).await?];
+        self.note_down(what, answers, must, changes).await
+    }
+
+    async fn note_down(
+        &mut self,
+        what: &str,
+        mut answers: Vec<Answer>,
+        must: Must,
+        changes: &[&str],
+    ) -> Result<(), DemoError> {
         answers.sort();
         let books = Books::read(&self.pool).await?;
         let changed = books.changes_since(&self.books, &self.names);
         self.books = books;
-        self.deliveries += answers.len();
         self.lines.push(Line {
             delivery: what.to_owned(),
             as_it_must_be: must.is_met_by(&answers) && changed == changes,

@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 use order_fulfillment::{
     database::{open_postgres, open_sqlite},
     demo::events::Session,
-    orders::Shop,
+    orders::{OrderBook, Shop},
     server,
 };
 use sqlx::{
@@ -27,14 +27,15 @@ use tower::ServiceExt;
 pub(crate) const SECRET: &str = "whsec_test";
 
 /// Those of the shop and those of the crate.
-pub(crate) const TABLES: [&str; 7] = [
+pub(crate) const TABLES: [&str; 8] = [
     "orders",
     "payment_intents",
-    "payments",
+    "refunds_due",
     "shipments",
     "processed_stripe_events",
     "stripe_effects",
     "stripe_inbox",
+    "stripe_actions",
 ];
 
 /// Expands each claim, a function of a [`Bench`], to a test on SQLite and one on Postgres.
@@ -157,8 +158,13 @@ impl<DB: Shop<Connection: Rows>> Bench<DB> {
 
     /// Delivers as Stripe does; the status of the answer.
     pub(crate) async fn deliver(&self, body: String) -> u16 {
+        self.answer_to(body).await.0
+    }
+
+    /// Delivers as Stripe does; status and text of the answer.
+    pub(crate) async fn answer_to(&self, body: String) -> (u16, String) {
         let signature = sign(&body, SECRET, now());
-        self.deliver_signed(body, &signature).await.0
+        self.deliver_signed(body, &signature).await
     }
 
     pub(crate) async fn deliver_signed(&self, body: String, signature: &str) -> (u16, String) {
@@ -217,12 +223,31 @@ impl<DB: Shop<Connection: Rows>> Bench<DB> {
         )
     }
 
-    /// The outcomes of all payments that named this order.
-    pub(crate) async fn outcomes_of(&self, session: &Session) -> Vec<String> {
-        let order = &session.order;
-        let sql =
-            format!("select outcome from payments where order_id = '{order}' order by outcome");
-        self.pool.acquire().await.unwrap().texts(&sql).await
+    /// How many payments of this order have to go back.
+    pub(crate) async fn refunds_due(&self, session: &Session) -> usize {
+        let mut connection = self.pool.acquire().await.unwrap();
+        let due = connection.refunds_due().await.unwrap();
+        due.iter()
+            .filter(|payment| payment.order_id == session.order)
+            .count()
+    }
+
+    /// Why events were kept.
+    pub(crate) async fn kept(&self) -> Vec<String> {
+        let sql = "select last_error from stripe_inbox where state = 'quarantined'
+            order by last_error";
+        self.pool.acquire().await.unwrap().texts(sql).await
+    }
+
+    /// Releases or discards the event of a body; the answer.
+    pub(crate) async fn act(&self, action: &str, body: &str) -> (u16, String) {
+        let by = r#"{"actor": "jo", "reason": "looked at it"}"#;
+        self.act_as(action, body, by).await
+    }
+
+    pub(crate) async fn act_as(&self, action: &str, body: &str, by: &str) -> (u16, String) {
+        let path = format!("/events/{}/{action}", id_of(body));
+        self.post(&path, "x-none", "", by.into()).await
     }
 
     /// How many rows each table has.
@@ -254,6 +279,12 @@ async fn answer(app: Router, request: Request<Body>) -> (u16, String) {
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+/// The id of an event.
+pub(crate) fn id_of(event: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(event).unwrap();
+    event["id"].as_str().unwrap().to_owned()
 }
 
 pub(crate) fn sign(body: &str, secret: &str, at: SystemTime) -> String {

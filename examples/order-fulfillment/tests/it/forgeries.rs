@@ -7,7 +7,7 @@ use crate::bench::{Bench, Rows, SECRET, again, now, on_both_databases, sign};
 on_both_databases! {
     what_stripe_did_not_sign_writes_no_row,
     a_body_above_the_limit_is_refused_and_one_at_the_limit_is_not,
-    an_unknown_type_is_acknowledged_and_touches_no_row_of_the_shop,
+    an_unknown_type_is_acknowledged_and_leaves_no_row,
 }
 
 async fn what_stripe_did_not_sign_writes_no_row<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {
@@ -54,19 +54,11 @@ async fn a_body_above_the_limit_is_refused_and_one_at_the_limit_is_not<
     assert_eq!(bench.state_of(&session).await, "paid 0 pending");
 }
 
-async fn an_unknown_type_is_acknowledged_and_touches_no_row_of_the_shop<
-    DB: Shop<Connection: Rows>,
->(
+async fn an_unknown_type_is_acknowledged_and_leaves_no_row<DB: Shop<Connection: Rows>>(
     bench: Bench<DB>,
 ) {
     bench.order().await;
     let before = bench.counts().await;
     assert_eq!(bench.deliver(customer_created()).await, 200);
-    let changed: Vec<_> = bench
-        .counts()
-        .await
-        .into_iter()
-        .filter(|count| !before.contains(count))
-        .collect();
-    assert_eq!(changed, [("processed_stripe_events", 1)]);
+    assert_eq!(bench.counts().await, before);
 }

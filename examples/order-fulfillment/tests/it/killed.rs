@@ -23,7 +23,7 @@ use test_postgres::TestDatabase;
 use tokio::{sync::mpsc, task::JoinSet, time::timeout};
 
 use crate::{
-    bench::{Rows, SECRET, TABLES, now, sign, visit},
+    bench::{Rows, SECRET, TABLES, id_of, now, sign, visit},
     program::Serving,
 };
 
@@ -104,7 +104,7 @@ async fn loses_nothing_and_doubles_nothing<C: Connection + Rows>(
     assert_eq!(wrong_orders(&mut connection).await, [""; 0]);
     for table in TABLES {
         let rows = match table {
-            "stripe_effects" | "stripe_inbox" => 0,
+            "refunds_due" | "stripe_inbox" | "stripe_actions" => 0,
             _ => ORDERS,
         };
         assert_eq!(connection.count(table).await, rows as i64, "{table}");
@@ -144,14 +144,15 @@ async fn place_orders(server: &Serving) -> Vec<String> {
 async fn wrong_orders(rows: &mut impl Rows) -> Vec<String> {
     let orders = "select o.id || ': ' || o.status || ', '
             || (select count(*) from shipments where order_id = o.id) || ' shipped, '
-            || (select count(*) from payments where order_id = o.id and outcome = 'accepted')
-            || ' accepted, '
+            || (select count(*) from stripe_effects
+                where effect_key = 'fulfil:cs_test_' || replace(o.id, 'ord_', ''))
+            || ' fulfilled, '
             || (select count(*) from handler_runs where payment_intent = o.payment_intent)
             || ' runs'
         from orders o
         order by o.id";
     let mut orders = rows.texts(orders).await;
-    orders.retain(|order| !order.ends_with(": paid, 1 shipped, 1 accepted, 1 runs"));
+    orders.retain(|order| !order.ends_with(": paid, 1 shipped, 1 fulfilled, 1 runs"));
     orders
 }
 
@@ -165,7 +166,10 @@ struct Stripe {
 impl Stripe {
     fn of(events: Vec<String>) -> Self {
         Self {
-            unanswered: events.into_iter().map(|body| (id(&body), body)).collect(),
+            unanswered: events
+                .into_iter()
+                .map(|body| (id_of(&body), body))
+                .collect(),
             random: StdRng::seed_from_u64(0),
         }
     }
@@ -228,7 +232,7 @@ impl Sender {
         loop {
             let copy = copies.lock().unwrap().pop();
             let Some(body) = copy else { return };
-            let event = id(&body);
+            let event = id_of(&body);
             let signature = sign(&body, SECRET, now());
             let answered = self.post("/webhooks/stripe", "stripe-signature", &signature, body);
             let Ok((status, _)) = answered.await else {
@@ -265,9 +269,4 @@ impl Sender {
         let text = response.into_body().collect().await?.to_bytes();
         Ok((status, String::from_utf8(text.to_vec())?))
     }
-}
-
-fn id(event: &str) -> String {
-    let event: serde_json::Value = serde_json::from_str(event).unwrap();
-    event["id"].as_str().unwrap().to_owned()
 }

@@ -11,6 +11,7 @@ mod bench;
 #[cfg(target_os = "linux")]
 mod flood;
 mod forgeries;
+mod kept;
 mod killed;
 mod limits;
 mod modes;

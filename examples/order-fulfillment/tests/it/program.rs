@@ -4,13 +4,22 @@ use std::{
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     process::{Child, ChildStderr, Command, Output, Stdio},
-    sync::mpsc,
+    sync::{
+        Mutex,
+        mpsc::{self, Receiver},
+    },
     thread,
     time::Duration,
 };
 
-use sqlx::{Connection, PgConnection};
+use order_fulfillment::{
+    demo::events::Session,
+    webhook::{FLOWS, events},
+};
+use sqlx::{Connection, PgConnection, Sqlite};
 use test_postgres::TestDatabase;
+
+use crate::bench::{SECRET, id_of, now, sign};
 
 /// Four times what the program itself waits for its database.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
@@ -18,6 +27,7 @@ const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// The program while it serves, on a free port; killed with the value.
 pub(crate) struct Serving {
     pub(crate) address: String,
+    log: Mutex<Receiver<String>>,
     process: Child,
 }
 
@@ -26,6 +36,7 @@ impl Serving {
     pub(crate) fn start(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
         let mut process = program(folder, variables)
             .env("BIND_ADDRESS", "127.0.0.1:0")
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
@@ -33,10 +44,27 @@ impl Serving {
         // Made before anything can fail, so that the process is killed then too.
         let mut serving = Self {
             address: String::new(),
+            log: Mutex::new(lines_of(log)),
             process,
         };
-        serving.address = logged_address(log);
+        let line = serving.logged("address=");
+        let (_, address) = line.split_once("address=").unwrap();
+        serving.address = address.to_owned();
         serving
+    }
+
+    /// The next line of the log with these words. Those before it are gone.
+    fn logged(&self, words: &str) -> String {
+        let log = self.log.lock().unwrap();
+        let mut others = Vec::new();
+        loop {
+            let line = log.recv_timeout(START_TIME_MAX);
+            let line = line.map_err(|error| (error, others.join("\n"))).unwrap();
+            if line.contains(words) {
+                return line;
+            }
+            others.push(line);
+        }
     }
 
     /// Memory that the process has, in KiB.
@@ -75,17 +103,15 @@ impl Drop for Serving {
     }
 }
 
-/// Reads the log to its end, in a thread: nobody else does, and a full pipe would stop the program.
-fn logged_address(log: ChildStderr) -> String {
-    let (lines, first) = mpsc::sync_channel(1);
+/// Reads the log to its end, in a thread: a full pipe would stop the program.
+fn lines_of(log: ChildStderr) -> Receiver<String> {
+    let (lines, read) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(log).lines().map_while(Result::ok) {
-            let _only_the_first_is_waited_for = lines.try_send(line);
+            let _nobody_waits_any_more = lines.send(line);
         }
     });
-    let line = first.recv_timeout(START_TIME_MAX).unwrap();
-    let (_, address) = line.split_once("address=").ok_or(&line).unwrap();
-    address.to_owned()
+    read
 }
 
 /// The program, in a folder and an environment of its own.
@@ -210,7 +236,7 @@ fn assert_demo(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{report}{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
     assert!(
-        report.contains("26 of 26 lines are as they must be"),
+        report.contains("34 of 34 lines are as they must be"),
         "{report}"
     );
     assert!(!report.contains("WRONG"), "{report}");
@@ -234,6 +260,43 @@ fn it_serves_until_it_is_told_to_end_and_ends_well() {
 
     server.terminate();
     assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    let mut printed = String::new();
+    let mut stdout = server.process.stdout.take().unwrap();
+    stdout.read_to_string(&mut printed).unwrap();
+    let coverage = events::<Sqlite>().coverage(&FLOWS);
+    assert_eq!(printed, format!("{coverage}\n"));
+}
+
+#[test]
+fn an_event_that_names_no_order_is_a_warning_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Serving::start(&folder, &[("STRIPE_WEBHOOK_SECRET", SECRET)]);
+    let session = Session {
+        name: "early".into(),
+        order: "ord_early".into(),
+        amount: 4200,
+        currency: "eur",
+    };
+    let body = session.completed();
+    let request = format!(
+        "POST /webhooks/stripe HTTP/1.0\r\n\
+         content-length: {}\r\nstripe-signature: {}\r\n\r\n{body}",
+        body.len(),
+        sign(&body, SECRET, now()),
+    );
+    let mut client = TcpStream::connect(&server.address).unwrap();
+    client.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.0 200"), "{answer}");
+
+    let line = server.logged("unknown_order");
+    assert!(line.contains(" WARN "), "{line}");
+    assert!(line.contains(&id_of(&body)), "{line}");
+    assert!(
+        !line.contains("ord_early") && !line.contains("example.com"),
+        "{line}"
+    );
 }
 
 #[cfg(unix)]

@@ -6,13 +6,14 @@ use crate::bench::{Bench, Rows, again, on_both_databases};
 
 on_both_databases! {
     only_the_words_that_say_so_pay,
-    a_session_over_nothing_pays_an_order_over_nothing_or_is_not_recorded,
+    a_session_over_nothing_pays_an_order_over_nothing_and_is_never_to_be_refunded,
     only_a_session_of_mode_payment_pays_or_expires_an_order,
     an_empty_reference_leaves_the_order_to_the_metadata,
-    a_payment_intent_pays_one_order_and_is_reviewed_at_another,
+    a_payment_intent_pays_one_order_and_is_kept_at_another,
     a_payment_intent_that_paid_an_order_is_never_to_be_refunded_for_another,
     a_session_pays_one_order_whatever_it_names_later,
-    a_payment_that_is_accepted_later_is_recorded_as_it_was_accepted,
+    a_payment_intent_that_is_due_back_pays_no_other_order,
+    a_session_whose_first_event_was_kept_is_paid_by_its_second,
 }
 
 async fn only_the_words_that_say_so_pay<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {
@@ -27,11 +28,12 @@ async fn only_the_words_that_say_so_pay<DB: Shop<Connection: Rows>>(bench: Bench
             assert_eq!(bench.deliver(event).await, 200, "{name}");
         }
         assert_eq!(bench.state_of(&session).await, "pending 0 none", "{name}");
-        assert_eq!(bench.outcomes_of(&session).await, [""; 0], "{name}");
     }
+    assert_eq!(bench.kept().await, ["handler_unknown_payment"; 2]);
+    assert!(bench.counts().await.contains(&("stripe_effects", 0)));
 }
 
-async fn a_session_over_nothing_pays_an_order_over_nothing_or_is_not_recorded<
+async fn a_session_over_nothing_pays_an_order_over_nothing_and_is_never_to_be_refunded<
     DB: Shop<Connection: Rows>,
 >(
     bench: Bench<DB>,
@@ -43,9 +45,9 @@ async fn a_session_over_nothing_pays_an_order_over_nothing_or_is_not_recorded<
         assert_eq!(bench.deliver(event).await, 200);
     }
     assert_eq!(bench.state_of(&free).await, "paid 0 pending");
-    assert_eq!(bench.outcomes_of(&free).await, ["accepted"]);
+    assert_eq!(bench.refunds_due(&free).await, 0);
     assert_eq!(bench.state_of(&costly).await, "pending 0 none");
-    assert_eq!(bench.outcomes_of(&costly).await, [""; 0]);
+    assert_eq!(bench.kept().await, ["handler_amount_mismatch"]);
 
     let unsaid = bench.order_over(0).await;
     let event = over_nothing(&unsaid).replace(r#""amount_total": 0"#, r#""amount_total": null"#);
@@ -57,6 +59,7 @@ async fn only_a_session_of_mode_payment_pays_or_expires_an_order<DB: Shop<Connec
     bench: Bench<DB>,
 ) {
     let session = bench.order().await;
+    let before = bench.counts().await;
     for (mode, status) in [
         ("setup", "no_payment_required"),
         ("subscription", "paid"),
@@ -68,8 +71,8 @@ async fn only_a_session_of_mode_payment_pays_or_expires_an_order<DB: Shop<Connec
                 .replace("evt_", &format!("evt_{mode}_"));
             assert_eq!(bench.deliver(event).await, 200, "{mode}");
         }
+        assert_eq!(bench.counts().await, before, "{mode}");
         assert_eq!(bench.state_of(&session).await, "pending 0 none", "{mode}");
-        assert_eq!(bench.outcomes_of(&session).await, [""; 0], "{mode}");
     }
     let older = session.completed().replace(r#""mode": "payment","#, "");
     assert_eq!(bench.deliver(older).await, 200);
@@ -88,7 +91,7 @@ async fn an_empty_reference_leaves_the_order_to_the_metadata<DB: Shop<Connection
     assert_eq!(bench.state_of(&session).await, "paid 0 pending");
 }
 
-async fn a_payment_intent_pays_one_order_and_is_reviewed_at_another<DB: Shop<Connection: Rows>>(
+async fn a_payment_intent_pays_one_order_and_is_kept_at_another<DB: Shop<Connection: Rows>>(
     bench: Bench<DB>,
 ) {
     for _ in 0..10 {
@@ -98,15 +101,10 @@ async fn a_payment_intent_pays_one_order_and_is_reviewed_at_another<DB: Shop<Con
         let both = vec![one.completed(), event];
         assert_eq!(bench.deliver_at_once(both).await, [200, 200]);
         let mut states = [bench.state_of(&one).await, bench.state_of(&other).await];
-        let mut outcomes = [
-            bench.outcomes_of(&one).await,
-            bench.outcomes_of(&other).await,
-        ];
         states.sort();
-        outcomes.sort();
         assert_eq!(states, ["paid 0 pending", "pending 0 none"]);
-        assert_eq!(outcomes, [["accepted"], ["to_review"]]);
     }
+    assert_eq!(bench.kept().await, ["handler_payment_spent"; 10]);
 }
 
 async fn a_payment_intent_that_paid_an_order_is_never_to_be_refunded_for_another<
@@ -121,7 +119,25 @@ async fn a_payment_intent_that_paid_an_order_is_never_to_be_refunded_for_another
     for event in [one.completed(), other.completed(), event] {
         assert_eq!(bench.deliver(event).await, 200);
     }
-    assert_eq!(bench.outcomes_of(&other).await, ["accepted", "to_review"]);
+    assert_eq!(bench.refunds_due(&other).await, 0);
+    assert_eq!(bench.kept().await, ["handler_payment_spent"]);
+}
+
+async fn a_payment_intent_that_is_due_back_pays_no_other_order<DB: Shop<Connection: Rows>>(
+    bench: Bench<DB>,
+) {
+    let (paid, other) = (bench.order().await, bench.order().await);
+    let due_back = again(&paid);
+    let intent = |session: &Session| format!(r#""pi_{}""#, session.name);
+    let event = other
+        .completed()
+        .replace(&intent(&other), &intent(&due_back));
+    for event in [paid.completed(), due_back.completed(), event] {
+        assert_eq!(bench.deliver(event).await, 200);
+    }
+    assert_eq!(bench.refunds_due(&paid).await, 1);
+    assert_eq!(bench.state_of(&other).await, "pending 0 none");
+    assert_eq!(bench.kept().await, ["handler_payment_spent"]);
 }
 
 async fn a_session_pays_one_order_whatever_it_names_later<DB: Shop<Connection: Rows>>(
@@ -138,12 +154,10 @@ async fn a_session_pays_one_order_whatever_it_names_later<DB: Shop<Connection: R
         states.sort();
         assert_eq!(states, ["paid 0 pending", "pending 0 none"]);
     }
-    assert!(bench.counts().await.contains(&("payments", 10)));
+    assert!(bench.counts().await.contains(&("stripe_effects", 10)));
 }
 
-async fn a_payment_that_is_accepted_later_is_recorded_as_it_was_accepted<
-    DB: Shop<Connection: Rows>,
->(
+async fn a_session_whose_first_event_was_kept_is_paid_by_its_second<DB: Shop<Connection: Rows>>(
     bench: Bench<DB>,
 ) {
     let session = bench.order().await;
@@ -154,13 +168,14 @@ async fn a_payment_that_is_accepted_later_is_recorded_as_it_was_accepted<
         ..session.clone()
     };
     assert_eq!(bench.deliver(unfit.completed()).await, 200);
-    assert_eq!(bench.outcomes_of(&unfit).await, ["to_review"]);
+    assert_eq!(bench.kept().await, ["handler_unknown_order"]);
     assert_eq!(bench.deliver(session.paid_later()).await, 200);
     assert_eq!(bench.state_of(&session).await, "paid 0 pending");
-    let rows = "select order_id || ' ' || amount || ' ' || currency || ' ' || outcome
-        from payments";
-    let rows = bench.pool.acquire().await.unwrap().texts(rows).await;
-    assert_eq!(rows, [format!("{} 4200 eur accepted", session.order)]);
+    // The session has had its effect, so there is nothing left to keep.
+    assert_eq!(bench.act("release", &unfit.completed()).await.0, 200);
+    assert_eq!(bench.state_of(&session).await, "paid 0 pending");
+    assert_eq!(bench.refunds_due(&session).await, 0);
+    assert_eq!(bench.kept().await, [""; 0]);
 }
 
 fn with_status(event: &str, status: &str) -> String {

@@ -1,44 +1,40 @@
 //! Thin events, whose claim is also that of their snapshot twin.
 
-use order_fulfillment::{demo::events::Session, orders::Shop};
+use order_fulfillment::orders::Shop;
 
 use crate::bench::{Bench, Rows, on_both_databases};
 
 on_both_databases! {
-    a_thin_event_is_refused_and_its_snapshot_twin_pays,
-    a_thin_event_that_nobody_handles_is_acknowledged,
+    a_thin_event_leaves_no_row_and_its_snapshot_twin_pays,
+    a_thin_event_and_its_twin_at_once_pay_once,
 }
 
-async fn a_thin_event_is_refused_and_its_snapshot_twin_pays<DB: Shop<Connection: Rows>>(
+async fn a_thin_event_leaves_no_row_and_its_snapshot_twin_pays<DB: Shop<Connection: Rows>>(
     bench: Bench<DB>,
 ) {
     let session = bench.order().await;
     let before = bench.counts().await;
-    for event_type in ["v1.checkout.session.completed", "charge.refunded"] {
-        let thin = thin_twin(&session, event_type);
-        assert_eq!(bench.deliver(thin).await, 422, "{event_type}");
-        assert_eq!(bench.counts().await, before);
+    for event_type in ["v1.checkout.session.completed", "v1.customer.created"] {
+        let thin = session
+            .completed_thin()
+            .replace("v1.checkout.session.completed", event_type);
+        assert_eq!(bench.answer_to(thin).await, (200, "unhandled\n".into()));
+        assert_eq!(bench.counts().await, before, "{event_type}");
     }
     assert_eq!(bench.deliver(session.completed()).await, 200);
     assert_eq!(bench.state_of(&session).await, "paid 0 pending");
+    let late = bench.answer_to(session.completed_thin()).await;
+    assert_eq!(late, (200, "already processed\n".into()));
 }
 
-async fn a_thin_event_that_nobody_handles_is_acknowledged<DB: Shop<Connection: Rows>>(
-    bench: Bench<DB>,
-) {
-    let session = bench.order().await;
-    let thin = thin_twin(&session, "v1.customer.created");
-    assert_eq!(bench.deliver(thin).await, 200);
-    assert_eq!(bench.state_of(&session).await, "pending 0 none");
-}
-
-fn thin_twin(session: &Session, event_type: &str) -> String {
-    format!(
-        r#"{{"id": "evt_thin_{0}", "object": "v2.core.event", "type": "{event_type}",
-            "livemode": false,
-            "snapshot_event": "evt_{0}_completed_paid",
-            "related_object": {{"id": "cs_test_{0}", "type": "checkout.session",
-                "url": "/v1/checkout/sessions/cs_test_{0}"}}}}"#,
-        session.name
-    )
+async fn a_thin_event_and_its_twin_at_once_pay_once<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {
+    for _ in 0..10 {
+        let session = bench.order().await;
+        let both = vec![session.completed_thin(), session.completed()];
+        let answers = bench.deliver_at_once(both).await;
+        assert!(answers.iter().all(|status| [200, 409].contains(status)));
+        // As Stripe does after a 409.
+        assert_eq!(bench.deliver(session.completed()).await, 200);
+        assert_eq!(bench.state_of(&session).await, "paid 0 pending");
+    }
 }

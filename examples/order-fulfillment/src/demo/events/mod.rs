@@ -3,6 +3,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 const CHECKOUT_SESSION: &str = include_str!("checkout_session.json");
+const CHECKOUT_SESSION_THIN: &str = include_str!("checkout_session_thin.json");
 const CHARGE: &str = include_str!("charge.json");
 const DISPUTE: &str = include_str!("dispute.json");
 const CUSTOMER: &str = include_str!("customer.json");
@@ -78,6 +79,12 @@ impl Session {
         self.fill(DISPUTE, &[("event", &event)])
     }
 
+    /// The thin twin of [`completed`](Self::completed).
+    #[must_use]
+    pub fn completed_thin(&self) -> String {
+        self.fill(CHECKOUT_SESSION_THIN, &[])
+    }
+
     fn event(&self, event_type: &str, status: &str, payment_status: &str) -> String {
         let kind = event_type.rsplit('.').next().unwrap_or_default();
         let event = format!("evt_{}_{kind}_{payment_status}", self.name);
@@ -100,6 +107,7 @@ impl Session {
     fn fill(&self, template: &str, more: &[(&str, &str)]) -> String {
         let name = &self.name;
         let all = [
+            ("name", name.clone()),
             ("session", format!("cs_test_{name}")),
             ("intent", format!("pi_{name}")),
             ("charge", format!("ch_{name}")),
@@ -148,6 +156,7 @@ mod tests {
         };
         for event in [
             session.completed(),
+            session.completed_thin(),
             session.completed_unpaid(),
             session.paid_later(),
             session.expired(),
