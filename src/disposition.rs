@@ -30,6 +30,8 @@ use crate::event::ObjectError;
 ///   row and the bytes are written in a transaction of their own, after the handler's was rolled
 ///   back: when that fails, the answer is 503.
 /// - What is discarded is never run again.
+/// - Of events that are not deduplicated no row in `processed_stripe_events` tells: what becomes of one
+///   of their deliveries says nothing of the next, and of those that share an id one is kept.
 ///
 /// Reasons are words of the service's, for logs and `last_error`: like `unknown_order`, never a
 /// value of the event. What is longer than 200 bytes, or no printable ASCII, is cut or replaced.
@@ -48,6 +50,9 @@ use crate::event::ObjectError;
 ///     }
 /// }
 /// ```
+///
+/// A middleware that makes a response of its own loses what was said: `Ignore` is then as good as `Done`,
+/// and what was to be kept or given up is a 500.
 ///
 /// As an answer without the layer, it is a response of the status in the last column, but for
 /// `Quarantine` and `Discard`, which are a 500 there: nobody has kept the event.
@@ -82,7 +87,11 @@ pub(crate) enum Ending {
     /// No handler is registered for the event's type.
     Unhandled,
     Quarantined(Arc<str>),
+    /// The event's object does not fit the type that the handler wants.
+    Misfit(Arc<str>),
     Discarded(Arc<str>),
+    /// Wanted later, as the answer says.
+    Delayed,
 }
 
 /// Of a reason; `last_error` and log lines are to stay small.
@@ -127,18 +136,20 @@ fn retry_after(wait: Duration) -> Response {
         .as_secs()
         .saturating_add(u64::from(wait.subsec_nanos() > 0));
     let retry_after = [(RETRY_AFTER, HeaderValue::from(seconds))];
-    (StatusCode::SERVICE_UNAVAILABLE, retry_after, "try again\n").into_response()
+    let mut response = Ending::Delayed.response(StatusCode::SERVICE_UNAVAILABLE, "try again\n");
+    response.headers_mut().extend(retry_after);
+    response
 }
 
 /// An event whose object cannot be read fits no better when it is delivered again.
 pub(crate) fn of_misfit(error: &ObjectError) -> Ending {
-    Ending::Quarantined(match error {
+    Ending::Misfit(match error {
         ObjectError::Misfit { path } => coded("object_misfit ", path),
         ObjectError::Absent => error.code().into(),
     })
 }
 
-/// A reason as it is stored and logged. The prefix tells those of guards from all others.
+/// A reason as it is stored and logged. The prefix tells whose word it is.
 pub(crate) fn coded(prefix: &str, reason: &str) -> Arc<str> {
     let printable = |byte: u8| match byte {
         b' '..=b'~' => char::from(byte),

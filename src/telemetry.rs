@@ -65,7 +65,8 @@ mod database {
     use tracing::{Span, debug, error, field::display, info_span, warn};
 
     use crate::{
-        extract::VerifiedStripeEvent, ledger::LedgerError, once::Answer, router::UnknownType,
+        event::Event, extract::VerifiedStripeEvent, ledger::LedgerError, once::Answer,
+        router::UnknownType,
     };
 
     /// The span of a verified delivery.
@@ -74,11 +75,17 @@ mod database {
             "stripe_delivery",
             endpoint,
             event_id = event.id(),
+            snapshot_event = event.snapshot_event(),
             event_type = event.event_type(),
             livemode = event.livemode(),
             account = event.account_or_context(),
             secret_name = event.secret_name(),
         )
+    }
+
+    /// The span of what an operator does with an event that was kept.
+    pub(crate) fn operation_span(event_id: &str, endpoint: &str) -> Span {
+        info_span!("stripe_operation", endpoint, event_id)
     }
 
     /// The handler has answered, and its transaction was ended accordingly.
@@ -89,6 +96,13 @@ mod database {
     /// The step before the transaction has answered, instead of preparing the handler.
     pub(crate) fn not_prepared(response: Response) -> Response {
         passed_on(response, "prepare_ignored", "prepare_failed")
+    }
+
+    /// The handler, or the step before it, wants the event later.
+    pub(crate) fn delayed(response: Response) -> Response {
+        let status = response.status().as_u16();
+        debug!(outcome = "delayed", status, "stripe delivery answered");
+        response
     }
 
     fn passed_on(response: Response, done: &'static str, failed: &'static str) -> Response {
@@ -133,6 +147,22 @@ mod database {
     /// A transaction was not rolled back by a statement, and is rolled back by closing.
     pub(crate) fn rollback_failed(error: &LedgerError) {
         warn!(%error, fault = &*error.fault(), "stripe transaction closed with its connection");
+    }
+
+    /// An event came that has no handler, while its thin or snapshot twin has one.
+    pub(crate) fn twin_unhandled(event: &Event, count: u64) {
+        let (event_id, event_type) = (event.id(), event.event_type());
+        let what = "stripe event unhandled whose thin or snapshot twin has a handler";
+        match count.is_power_of_two() {
+            true => warn!(event_id, event_type, count, "{what}"),
+            false => debug!(event_id, event_type, count, "{what}"),
+        }
+    }
+
+    /// The database has refused what a handler asked of its transaction. The delivery's answer comes
+    /// from the handler.
+    pub(crate) fn transaction_refused(error: &LedgerError) {
+        warn!(%error, fault = &*error.fault(), "stripe transaction refused a statement");
     }
 
     /// A router was built with a name that may be a typing error.

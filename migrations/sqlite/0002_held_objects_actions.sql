@@ -1,9 +1,9 @@
 -- Which events are held, the order of the events of an object, and what operators have done.
 
--- What keeps an event from being run: a guard that has stopped it, or a handler that has had it
--- quarantined. Null for one that is processed, or was given up.
+-- What keeps an event from being run: a guard that has stopped it, an object that does not fit, or a
+-- handler that has had it quarantined. Null for one that is processed, or was given up.
 alter table processed_stripe_events add column held_by text
-    constraint processed_stripe_events_held_by_known check (held_by in ('guard', 'handler'));
+    constraint processed_stripe_events_held_by_known check (held_by in ('guard', 'misfit', 'handler'));
 update processed_stripe_events set held_by = 'guard'
     where exists (select 1 from stripe_inbox as kept
         where kept.event_id = processed_stripe_events.event_id

@@ -31,8 +31,9 @@ impl Event {
     /// A key for what this event causes elsewhere: an `Idempotency-Key` for a request to Stripe, the
     /// key of a job in a queue.
     ///
-    /// It is the same whenever the event is delivered, another one for every event and for every
-    /// effect, and made of the effect's name and the event's id alone: `refund:evt_1…`. Deliveries are
+    /// It is the same whenever the event or its thin or snapshot twin is delivered, another one for
+    /// every event and for every effect, and made of the effect's name and the event's id alone:
+    /// `refund:evt_1…`. The test events of the Dashboard all share one id, and so one key. Deliveries are
     /// at-least-once, and so is what a handler does elsewhere; a key makes the second time harmless
     /// there. For an effect that several events could cause, take a key of what they are about, and
     /// [`EventTx::claim_effect`](crate::EventTx::claim_effect).
@@ -51,7 +52,7 @@ impl Event {
         if effect.is_empty() {
             return Err(EffectKeyError::Empty);
         }
-        let key = format!("{effect}:{}", self.id());
+        let key = format!("{effect}:{}", self.deduplication_id());
         check_effect_key(&key)?;
         Ok(key)
     }

@@ -85,8 +85,9 @@ pub enum ObjectError {
     /// It does not have the shape that was asked for.
     #[error("the event has another shape than asked for, at {path}")]
     Misfit {
-        /// Where: `data.object.lines.data[0].price`. It holds names of fields alone: a key that may be
-        /// the service's or its customers' own, as in `metadata`, is a `*`.
+        /// Where: `data.object.lines.data[0].price`. It holds names of fields alone, and keys of maps
+        /// that look like one; within `metadata`, and where it has other characters or more than four
+        /// digits, a key is a `*`.
         path: String,
     },
 }
@@ -112,7 +113,7 @@ impl ObjectError {
         for segment in error.path().iter() {
             let part = match segment {
                 Segment::Seq { index } => format!("[{index}]"),
-                Segment::Map { key } if !path.ends_with("metadata") => named(key),
+                Segment::Map { key } if !path.contains(".metadata") => named(key),
                 Segment::Enum { variant } => named(variant),
                 Segment::Map { .. } | Segment::Unknown => ".*".to_owned(),
             };
@@ -124,7 +125,7 @@ impl ObjectError {
         // What is missing has no place in the JSON; serde's text names it, and no value.
         let text = error.inner().to_string();
         if let Some(field) = text.strip_prefix("missing field `")
-            && let Some((field, _)) = field.split_once('`')
+            && let Some((field, _)) = field.split_once("` at line ")
         {
             path.push_str(&named(field));
         }
@@ -142,5 +143,6 @@ fn named(key: &str) -> String {
 /// Whether it could be a name that Stripe has given.
 fn is_field(key: &str) -> bool {
     let in_names = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=64).contains(&key.len()) && key.bytes().all(in_names)
+    let digits = key.bytes().filter(u8::is_ascii_digit).count();
+    (1..=64).contains(&key.len()) && key.bytes().all(in_names) && digits <= 4
 }

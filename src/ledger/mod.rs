@@ -46,7 +46,7 @@ macro_rules! shared_statements {
                 "select exists (
                     select 1 from processed_stripe_events
                     where event_id = $1 and endpoint = $2
-                        and (held_by is null or held_by <> 'guard'))",
+                        and (held_by is null or held_by = 'handler'))",
             )
             .bind(entry.event_id)
             .bind(entry.endpoint)
@@ -109,12 +109,15 @@ macro_rules! shared_statements {
             connection: &mut Self::Connection,
             event_id: &str,
             endpoint: &str,
+            payload: Option<&[u8]>,
         ) -> Result<bool, LedgerError> {
             let removed = query(
                 "delete from stripe_inbox
-                 where event_id = $1 and endpoint = $2 and state = 'quarantined'",
+                 where event_id = $1 and endpoint = $2 and state = 'quarantined'
+                    and (payload = $3 or $3 is null)",
             );
-            let removed = removed.bind(event_id).bind(endpoint).execute(connection);
+            let removed = removed.bind(event_id).bind(endpoint).bind(payload);
+            let removed = removed.execute(connection);
             Ok(removed.await.map_err(of_statement)?.rows_affected() > 0)
         }
 
@@ -270,7 +273,7 @@ pub trait Backend: Database {
         entry: &Entry<'_>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
-    /// Forgets an event that a guard has stopped, here and in the inbox.
+    /// Forgets an event that a guard has stopped, or that did not fit, here and in the inbox.
     ///
     /// Waits for a transaction that does the same.
     fn readmit(
@@ -305,13 +308,14 @@ pub trait Backend: Database {
         endpoint: &str,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, LedgerError>> + Send;
 
-    /// Removes an event that is quarantined from the inbox. False: none is.
+    /// Removes an event that is quarantined from the inbox, if its bytes are these. False: none is.
     ///
     /// Waits for a transaction that does the same.
     fn remove_quarantined(
         connection: &mut Self::Connection,
         event_id: &str,
         endpoint: &str,
+        payload: Option<&[u8]>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Records what an operator does with an event.
@@ -338,8 +342,9 @@ pub trait Backend: Database {
         object: &ObjectRow<'_>,
     ) -> impl Future<Output = Result<(Option<i64>, bool), sqlx::Error>> + Send;
 
-    /// What has to be undone on a connection before it may roll back and go back to the pool.
-    fn release(
+    /// What has to be undone on a connection before it may roll back and go back to the pool. Fails if
+    /// this is not the transaction of the claim any more.
+    fn disarm(
         connection: &mut Self::Connection,
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
@@ -391,6 +396,8 @@ pub struct Entry<'a> {
 pub(crate) enum HeldBy {
     /// A guard, until a delivery passes it.
     Guard,
+    /// An object that does not fit, until a delivery does: of its twin, or to a handler that was mended.
+    Misfit,
     /// The service's own handler.
     Handler,
 }
@@ -398,7 +405,7 @@ pub(crate) enum HeldBy {
 /// What is known of an event that could not be claimed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Readmission {
-    /// A guard had stopped it, and that is forgotten: it can be claimed.
+    /// A guard had stopped it, or it did not fit, and that is forgotten: it can be claimed.
     Readmitted,
     /// Its entry is there.
     Duplicate,
@@ -410,6 +417,7 @@ impl HeldBy {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Guard => "guard",
+            Self::Misfit => "misfit",
             Self::Handler => "handler",
         }
     }

@@ -150,9 +150,9 @@ impl Backend for Postgres {
         let readmitted: (bool, bool) = query_as(
             "with forgotten as (
                 delete from processed_stripe_events
-                where event_id = $1 and endpoint = $2 and held_by = 'guard'
+                where event_id = $1 and endpoint = $2 and held_by in ('guard', 'misfit')
                 returning event_id
-             ), unkept as (
+             ), released as (
                 delete from stripe_inbox
                 where event_id = $1 and endpoint = $2 and state = 'quarantined'
                     and exists (select from forgotten)
@@ -188,8 +188,19 @@ impl Backend for Postgres {
         Ok(())
     }
 
-    async fn release(_: &mut PgConnection, _: &i64) -> Result<(), LedgerError> {
-        Ok(())
+    /// One round trip for an answer that is not 2xx: what a handler writes after a ROLLBACK of its own
+    /// is committed, and nobody must take it for rolled back. An aborted transaction tells nothing, and
+    /// has written nothing.
+    async fn disarm(connection: &mut PgConnection, seal: &i64) -> Result<(), LedgerError> {
+        let assigned = "select pg_current_xact_id_if_assigned()::text::bigint";
+        let transaction_id: Result<Option<i64>, _> =
+            query_scalar(assigned).fetch_one(connection).await;
+        match transaction_id.map_err(of_close) {
+            Ok(id) if id == Some(*seal) => Ok(()),
+            Ok(_) => Err(LedgerError::Ended),
+            Err(LedgerError::Aborted) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// `statement_timeout` does.

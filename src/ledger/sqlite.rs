@@ -102,7 +102,7 @@ impl Backend for Sqlite {
         connection: &mut SqliteConnection,
         watch: &Arc<Watch>,
     ) -> Result<(), LedgerError> {
-        Self::release(connection, watch).await
+        Self::disarm(connection, watch).await
     }
 
     shared_statements!();
@@ -122,12 +122,13 @@ impl Backend for Sqlite {
         .map_err(of_statement)?;
         match held_by {
             None => Ok(Readmission::Missing),
-            Some(Some(by)) if by == HeldBy::Guard.code() => {
+            Some(None) => Ok(Readmission::Duplicate),
+            Some(Some(by)) if by == HeldBy::Handler.code() => Ok(Readmission::Duplicate),
+            Some(Some(_)) => {
                 Self::forget(connection, entry).await?;
-                Self::remove_quarantined(connection, event_id, endpoint).await?;
+                Self::remove_quarantined(connection, event_id, endpoint, None).await?;
                 Ok(Readmission::Readmitted)
             }
-            Some(_) => Ok(Readmission::Duplicate),
         }
     }
 
@@ -147,7 +148,7 @@ impl Backend for Sqlite {
         Ok(())
     }
 
-    async fn release(
+    async fn disarm(
         connection: &mut SqliteConnection,
         watch: &Arc<Watch>,
     ) -> Result<(), LedgerError> {

@@ -111,20 +111,19 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         within(STATEMENT_TIME_MAX, kept).await
     }
 
-    /// Takes a quarantined event out of the inbox and out of the ledger, to be claimed anew. False: it
-    /// is not quarantined.
+    /// Takes a quarantined event with these bytes out of the inbox and out of the ledger, to be claimed
+    /// anew. False: it is not quarantined.
     pub(crate) async fn take(
         &mut self,
         entry: &Entry<'_>,
+        payload: &[u8],
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
-        let (event_id, endpoint) = (entry.event_id, entry.endpoint);
-        if !self.remove_quarantined(event_id, endpoint, action).await? {
-            return Ok(false);
-        }
-        let forgotten = DB::forget(&mut self.connection, entry);
-        within(STATEMENT_TIME_MAX, forgotten).await?;
-        Ok(true)
+        // The ledger first, as everywhere: or two that wait for each other would deadlock.
+        let time_max = self.claim_time_max();
+        within(time_max, DB::forget(&mut self.connection, entry)).await?;
+        self.remove_quarantined(entry.event_id, entry.endpoint, Some(payload), action)
+            .await
     }
 
     /// Takes a quarantined event out of the inbox, never to be run. False: it is not quarantined.
@@ -134,22 +133,22 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         endpoint: &str,
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
-        if !self.remove_quarantined(event_id, endpoint, action).await? {
-            return Ok(false);
-        }
+        let time_max = self.claim_time_max();
         let given_up = DB::give_up(&mut self.connection, event_id, endpoint);
-        within(STATEMENT_TIME_MAX, given_up).await?;
-        Ok(true)
+        within(time_max, given_up).await?;
+        self.remove_quarantined(event_id, endpoint, None, action)
+            .await
     }
 
     async fn remove_quarantined(
         &mut self,
         event_id: &str,
         endpoint: &str,
+        payload: Option<&[u8]>,
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let removed = DB::remove_quarantined(&mut self.connection, event_id, endpoint);
+        let removed = DB::remove_quarantined(&mut self.connection, event_id, endpoint, payload);
         if !within(time_max, removed).await? {
             return Ok(false);
         }
@@ -179,7 +178,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Rolls back, so that the connection can go back to the pool.
     pub(crate) async fn rollback(&mut self) -> Result<(), LedgerError> {
         if let Some(seal) = &self.seal {
-            within(STATEMENT_TIME_MAX, DB::release(&mut self.connection, seal)).await?;
+            within(STATEMENT_TIME_MAX, DB::disarm(&mut self.connection, seal)).await?;
         }
         self.refuse_open_savepoint()?;
         within(STATEMENT_TIME_MAX, async {

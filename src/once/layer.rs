@@ -29,10 +29,12 @@ pub const PREPARE_TIME_MAX_DEFAULT: Duration = Duration::from_secs(10);
 
 /// How long a delivery waits for a copy of its event that another process has in hand. Longer than
 /// most handlers take, so that most copies learn the outcome; short, because it occupies a
-/// connection.
+/// connection. Of transactions that fail one after the other each is waited for anew; after ten seconds
+/// more the answer is 503.
 pub const CLAIM_WAIT_MAX_DEFAULT: Duration = Duration::from_secs(2);
 
-/// How long a delivery waits for a place among the transactions and for a connection of the pool.
+/// How long a delivery waits for a place among the transactions and for a connection of the pool. With
+/// none at all it never gets one.
 pub const ACQUIRE_TIME_MAX_DEFAULT: Duration = Duration::from_secs(5);
 
 /// How long a body may take to arrive.
@@ -134,9 +136,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// Changing a label forgets what was processed under it.
     ///
     /// A destination of snapshot events and one of thin events that share a label share their
-    /// events: whichever form comes first is processed, **and the other is a duplicate, even if the
-    /// handler ignored the first**. Then let it handle both types (`checkout.session.completed` and
-    /// `v1.checkout.session.completed`), or give them different labels.
+    /// events: whichever form is processed first, **the other is then a duplicate**. One that is ignored
+    /// or unhandled is not in the way of the other; a handler that answers it with a plain 200 is.
     #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
         self.endpoint = label_or(Some(label.into()), || ENDPOINT_DEFAULT.into());
@@ -169,7 +170,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     ///
     /// What it returns is handed to the handler as an extension: `Extension<T>` extracts it, for this
     /// very `T`. Its error is the answer, and the handler does not run. A non-2xx has Stripe deliver
-    /// the event again; a 2xx ignores the event for good, though no row tells so.
+    /// the event again; a 2xx ignores the event for good, though no row tells so. A
+    /// [`Disposition`](crate::Disposition) counts here as it does in a handler.
     ///
     /// An object is fetched as it is now, not as it was when the event was made. A 404 of Stripe's
     /// API means that it is gone, or that key, mode or `Stripe-Context` are not those it belongs to.

@@ -31,13 +31,29 @@
 //! So the handler's writes and the event's row commit together or not at all, and at most once.
 //! Deliveries, and whatever a handler does outside the database, are at-least-once.
 //!
+//! # Side effects belong after the commit
+//!
+//! An e-mail that a handler sends cannot be rolled back. Sent, and the COMMIT fails: the customer has a
+//! mail about an order that is not paid, and another with the redelivery. A carrier that is asked within
+//! the handler keeps a transaction, its locks and a connection waiting for a network; when it is slow,
+//! Stripe gives up and delivers again. So a handler writes down what is to be done, in the event's
+//! transaction: a row of its own, or a job of a queue that lives in the same database. It is there
+//! exactly if the event is processed, and whoever does it can take its time and try again.
+//!
+//! Whatever is done outside the database is at-least-once all the same: give it a key by which the other
+//! side knows it again. [`Event::effect_key`](crate::Event::effect_key) makes one of the event, for an
+//! `Idempotency-Key` or the key of a job; [`EventTx::claim_effect`] decides between several events that
+//! would cause the same. `examples/ship-after-commit` shows it whole: the job is enqueued in the
+//! transaction, and a worker asks the carrier with the key, again and again if need be.
+//!
 //! # Round trips
 //!
 //! On Postgres, and so on SQLite as statements: four beside the handler's own (BEGIN with its settings,
 //! the claim, the last statement, COMMIT), and four for a duplicate (BEGIN, the claim, the question
-//! whether a guard has stopped it, ROLLBACK). With a step before the transaction, one more. A pool adds
-//! one to each delivery while its `test_before_acquire` is on, as it is by default; without it, a
-//! connection that broke while it was idle costs one 503, which Stripe's retry makes good.
+//! whether it is held, ROLLBACK). When a handler does not answer 2xx, and with a step before the
+//! transaction, one more. A pool adds one to each delivery while its `test_before_acquire` is on, as it
+//! is by default; without it, a connection that broke while it was idle costs one 503, which Stripe's
+//! retry makes good.
 //!
 //! # Not deduplicated
 //!
@@ -58,9 +74,7 @@
 //! | `unhandled` | 200 | no |
 //! | `quarantined` | 200 | no |
 //! | `discarded` | 200 | no |
-//! | `not_quarantined` | 404 | yes |
 //! | `in_flight` | 409 | yes |
-//! | `still_quarantined` | 409 | yes |
 //! | `prepare_panicked` | 500 | yes |
 //! | `handler_panicked` | 500 | yes |
 //! | `transaction_kept` | 500 | yes |
@@ -73,16 +87,24 @@
 //! | `handler_timed_out` | 503 | yes |
 //! | `task_lost` | 503 | yes |
 //!
+//! [`release`](ProcessOnceLayer::release) and [`discard`](ProcessOnceLayer::discard) answer an operator,
+//! besides, with 404 (`not_quarantined`) and 409 (`still_quarantined`).
+//!
 //! # Logs
 //!
 //! Through [`tracing`], with the target `axum_stripe_webhook`. A verified delivery has the span
 //! `stripe_delivery` with the event's id, type, mode and account, the endpoint's label and the name of
-//! the secret. Each answer is logged once, with its `outcome`: at `debug` what a sender can cause at
-//! will (rejections, with the rule that failed; duplicates), at `warn` what a handler or the step
-//! before it does (a non-2xx answer, out of time), too many deliveries, and what a guard has stopped
-//! and was kept, at `error` what an operator has to mend, with the SQLSTATE or the kind of the fault
-//! as `fault`. What is to be rejected because of a guard is a warning besides. Endless 400s and
-//! nothing in the log: set the target to `debug` and read which rule failed.
+//! the secret; what an operator does has `stripe_operation`. Each answer is logged once, with its
+//! `outcome`:
+//!
+//! - `debug`: what a sender can cause at will (rejections, with the rule that failed; duplicates), and
+//!   what is ignored, unhandled or delayed.
+//! - `warn`: what a handler or the step before it does (a non-2xx answer, out of time), too many
+//!   deliveries, and each event that is kept or given up, with the `reason`. Also what is to be
+//!   rejected because of a guard.
+//! - `error`: what an operator has to mend, with the SQLSTATE or the kind of the fault as `fault`.
+//!
+//! Endless 400s and nothing in the log: set the target to `debug` and read which rule failed.
 
 mod answer;
 mod delivery;

@@ -1,14 +1,15 @@
 //! What a handler can ask of the event's transaction beside its own statements.
 
-use std::time::SystemTime;
+use std::{fmt, time::SystemTime};
 
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 
-use super::{answer::Answer, event_tx::EventTx};
+use super::event_tx::EventTx;
 use crate::{
     event::{EffectKeyError, check_effect_key, is_key},
     ledger::{Ledger, LedgerError, ObjectRow, unix_seconds},
+    signature::TOLERANCE_DEFAULT,
     telemetry,
 };
 
@@ -43,7 +44,7 @@ impl<DB: Ledger> EventTx<DB> {
     /// [`EventTxError::EffectKey`] for a key that cannot be one, and [`EventTxError::Database`].
     pub async fn claim_effect(&mut self, effect_key: &str) -> Result<bool, EventTxError> {
         check_effect_key(effect_key)?;
-        let event_id = self.event().id().to_owned();
+        let event_id = self.event().deduplication_id().to_owned();
         Ok(DB::claim_effect(&mut **self, effect_key, &event_id).await?)
     }
 
@@ -54,6 +55,12 @@ impl<DB: Ledger> EventTx<DB> {
     /// object are processed one after the other, in whatever process. The row remembers the newest
     /// event of those whose transactions have committed, for this endpoint.
     ///
+    /// An event that touches several objects asks for them in the order of their ids: two that ask in
+    /// opposite orders wait for each other, and Postgres aborts one of them.
+    ///
+    /// Whoever waits keeps a place and a connection: where one object has many events at once and its
+    /// handler is slow, give the pool's sessions a `lock_timeout`, after which the answer is 503.
+    ///
     /// On [`SameSecond`](ObjectOrder::SameSecond) fetch the object now, while the row is locked, under a
     /// time limit of your own: what Stripe's API says then is later than all that was processed.
     ///
@@ -63,7 +70,7 @@ impl<DB: Ledger> EventTx<DB> {
     /// [`EventTxError::Database`].
     pub async fn object_order(&mut self, object_id: &str) -> Result<ObjectOrder, EventTxError> {
         let created = self.event().created().and_then(unix_seconds);
-        let touched = self.touch(object_id, created.unwrap_or(i64::MIN), false);
+        let touched = self.touch(object_id, created.unwrap_or(0), false);
         let (newest_before, is_deleted) = touched.await?;
         Ok(match (created, newest_before) {
             _ if is_deleted => ObjectOrder::Older,
@@ -84,14 +91,16 @@ impl<DB: Ledger> EventTx<DB> {
     /// As [`object_order`](Self::object_order).
     pub async fn object_deleted(&mut self, object_id: &str) -> Result<(), EventTxError> {
         let created = self.event().created().and_then(unix_seconds);
-        self.touch(object_id, created.unwrap_or(i64::MIN), true)
+        self.touch(object_id, created.unwrap_or(0), true)
             .await
             .map(|_| ())
     }
 
-    /// Says that the object was fetched: from the commit on, events that were made before `asked_at` are
+    /// Says that the object was fetched: from the commit on, events that were made
+    /// [`TOLERANCE_DEFAULT`](crate::signature::TOLERANCE_DEFAULT) before `asked_at` are
     /// [`Older`](ObjectOrder::Older). Take the time **before** you send the request: what happens while
-    /// the answer is on its way may not be in it.
+    /// the answer is on its way may not be in it. The tolerance is for your clock, which may be as fast
+    /// as that against Stripe's; events of the time between are applied again, and the last one wins.
     ///
     /// # Errors
     ///
@@ -101,7 +110,8 @@ impl<DB: Ledger> EventTx<DB> {
         object_id: &str,
         asked_at: SystemTime,
     ) -> Result<(), EventTxError> {
-        let asked_at = unix_seconds(asked_at).unwrap_or(i64::MIN);
+        let asked_at = asked_at.checked_sub(TOLERANCE_DEFAULT);
+        let asked_at = asked_at.and_then(unix_seconds).unwrap_or(0);
         self.touch(object_id, asked_at, false).await.map(|_| ())
     }
 
@@ -127,7 +137,7 @@ impl<DB: Ledger> EventTx<DB> {
 
 /// Why an [`EventTx`] could not do what it was asked to. As an answer it is a 500, or a 503 if it is the
 /// database's fault: the transaction is rolled back, and Stripe delivers the event again.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum EventTxError {
     /// See [`EffectKeyError`].
@@ -141,12 +151,28 @@ pub enum EventTxError {
     Database(#[from] sqlx::Error),
 }
 
+/// Without the database's own text, which quotes values of rows.
+impl fmt::Debug for EventTxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::EffectKey(error) => f.debug_tuple("EffectKey").field(error).finish(),
+            Self::ObjectId => f.write_str("ObjectId"),
+            Self::Database(error) => {
+                let code = error.as_database_error().and_then(|error| error.code());
+                f.debug_struct("Database")
+                    .field("code", &code)
+                    .finish_non_exhaustive()
+            }
+        }
+    }
+}
+
 impl IntoResponse for EventTxError {
     fn into_response(self) -> Response {
         match self {
             Self::Database(error) => {
-                let error = LedgerError::from(error);
-                telemetry::answered(Answer::from(&error), Some(&error))
+                telemetry::transaction_refused(&LedgerError::from(error));
+                (StatusCode::SERVICE_UNAVAILABLE, "try again\n").into_response()
             }
             Self::EffectKey(_) | Self::ObjectId => {
                 telemetry::misplaced(&self);

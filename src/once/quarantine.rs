@@ -9,7 +9,13 @@ use axum_core::{
 use http::Method;
 use tower_service::Service;
 
-use super::{answer::Answer, layer::ProcessOnceLayer, operator::Operator, service::admit};
+use super::{
+    answer::Answer,
+    delivery::Outcome,
+    layer::ProcessOnceLayer,
+    operator::Operator,
+    service::{admit, in_task},
+};
 use crate::{
     event::is_key,
     extract::VerifiedStripeEvent,
@@ -27,15 +33,17 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// [`EventRouter`](crate::EventRouter) or a handler with its state. Its request has the event and
     /// its bytes, and no headers, path or peer. The event has no secret's name and no signing time.
     ///
-    /// Gives the answer that Stripe would get. On anything but a 2xx the event stays as it was; of
+    /// The id is that of the ledger: for a thin event its `snapshot_event`, if it has one. Gives the
+    /// answer that Stripe would get. On anything but a 2xx the event stays as it was; of
     /// its own there are
     ///
     /// - 404: nothing is quarantined under this id, or its bytes are gone,
-    /// - 409: the event is in flight, or its handler wants it quarantined again.
+    /// - 409: the event is in flight; or its handler wants it quarantined again, or the router has no
+    ///   handler for it, or it is processed already and what is kept of it is left over: discard that.
     ///
     /// # Cancel safety
     ///
-    /// Dropped, it runs on.
+    /// Dropped once the handler runs, it runs on; before that, nothing has happened.
     pub async fn release<S>(&self, handler: S, event_id: &str, operator: Operator) -> Response
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
@@ -44,65 +52,72 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         let layer = Arc::new(self.clone());
         let event = match layer.quarantined(event_id).await {
             Ok(event) => event,
-            Err(answer) => return telemetry::answered(answer, None),
+            Err(outcome) => return self.act(event_id, outcome),
         };
         let span = telemetry::delivery_span(&event, &layer.endpoint);
         let endpoint = Arc::clone(&layer.endpoint);
         let delivery = match admit(layer, event, endpoint, Some(operator)) {
             Ok(delivery) => delivery,
-            Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
+            Err(answer) => return self.act(event_id, Outcome::Answer(answer)),
         };
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = Method::POST;
-        super::service::in_task(span, delivery.run(handler, parts)).await
+        in_task(span, delivery.run(handler, parts)).await
     }
 
-    async fn quarantined(&self, event_id: &str) -> Result<VerifiedStripeEvent, Answer> {
+    /// Answers an operator, in the span of what was to be done.
+    fn act(&self, event_id: &str, outcome: Outcome) -> Response {
+        let span = telemetry::operation_span(event_id, &self.endpoint);
+        span.in_scope(|| outcome.into_response())
+    }
+
+    async fn quarantined(&self, event_id: &str) -> Result<VerifiedStripeEvent, Outcome> {
         if !is_key(event_id) {
-            return Err(Answer::NotQuarantined);
+            return Err(Outcome::Answer(Answer::NotQuarantined));
         }
         let places = Arc::clone(&self.places);
-        let stored =
-            quarantined_payload(&self.pool, places, self.limits, event_id, &self.endpoint).await;
-        match stored {
-            Ok(Some(bytes)) => VerifiedStripeEvent::stored(bytes).ok_or(Answer::StillQuarantined),
-            Ok(None) => Err(Answer::NotQuarantined),
-            Err(error) => Err(Answer::from(&error)),
-        }
+        let stored = quarantined_payload(&self.pool, places, self.limits, event_id, &self.endpoint);
+        let stored = stored.await?;
+        let bytes = stored.ok_or(Outcome::Answer(Answer::NotQuarantined))?;
+        VerifiedStripeEvent::stored(bytes).ok_or(Outcome::Answer(Answer::StillQuarantined))
     }
 
     /// Gives up an event that was quarantined at this layer's endpoint: it leaves `stripe_inbox` with
     /// its bytes, its row in `processed_stripe_events` stays, so that it is never run, and who has
     /// discarded it and why goes into `stripe_actions`, in one transaction.
     ///
-    /// The answer is 200, 404 when nothing is quarantined under this id, or 503.
+    /// The answer is 200, 404 when nothing is quarantined under this id, 409 when the event is being
+    /// released, or 503.
     ///
     /// # Cancel safety
     ///
     /// Dropped, it may have happened or not.
     pub async fn discard(&self, event_id: &str, operator: Operator) -> Response {
-        match self.try_discard(event_id, &operator).await {
-            Ok(true) => telemetry::answered_because(Answer::Discarded, "operator"),
-            Ok(false) => telemetry::answered(Answer::NotQuarantined, None),
-            Err(error) => telemetry::answered(Answer::from(&error), Some(&error)),
-        }
+        let discarded = self.try_discard(event_id, &operator).await;
+        self.act(event_id, discarded.unwrap_or_else(Outcome::Ledger))
     }
 
-    async fn try_discard(&self, event_id: &str, operator: &Operator) -> Result<bool, LedgerError> {
+    async fn try_discard(
+        &self,
+        event_id: &str,
+        operator: &Operator,
+    ) -> Result<Outcome, LedgerError> {
         if !is_key(event_id) {
-            return Ok(false);
+            return Ok(Outcome::Answer(Answer::NotQuarantined));
         }
         let places = Arc::clone(&self.places);
         let mut transaction = LedgerTransaction::begin(&self.pool, places, self.limits).await?;
-        transaction.skip_claim().await?;
         let action = operator.action("discard");
         let discarded = transaction
             .discard(event_id, &self.endpoint, &action)
             .await?;
-        match discarded {
-            true => transaction.commit().await?,
-            false => transaction.rollback().await?,
+        if !discarded {
+            transaction.rollback().await?;
+            return Ok(Outcome::Answer(Answer::NotQuarantined));
         }
-        Ok(discarded)
+        // Last, because it lifts the limit on waiting for locks.
+        transaction.skip_claim().await?;
+        transaction.commit().await?;
+        Ok(Outcome::Because(Answer::Discarded, "operator".into()))
     }
 }

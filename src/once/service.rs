@@ -126,7 +126,7 @@ where
     };
     let run = async move {
         match stopped {
-            Some(reason) => delivery.stop(reason).await,
+            Some(reason) => delivery.keep_stopped(reason).await,
             None => delivery.run(inner, parts).await,
         }
     };

@@ -39,7 +39,8 @@
 //!
 //! Thin events have types of their own: `v1.checkout.session.completed` is the twin of
 //! `checkout.session.completed`, and under one endpoint both have one id. Register the one that you
-//! have destinations for; the other is unhandled, and does not get in its way.
+//! have destinations for; the other is unhandled, does not get in its way, and is a warning: if only
+//! that one comes, nothing is ever done.
 
 mod builder;
 mod coverage;
@@ -49,7 +50,10 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     fmt,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
 };
 
@@ -65,7 +69,7 @@ use tower_service::Service;
 pub use builder::{EventRouterBuilder, RouterError, UnknownType};
 pub use coverage::{Coverage, CoverageRow, CriticalType, Flow, Handling};
 
-use crate::{disposition::Ending, extract::VerifiedUpstream, telemetry};
+use crate::{disposition::Ending, event::Event, extract::VerifiedUpstream, telemetry};
 
 /// Hands each event to the handler of its type. See the [module](crate::router).
 ///
@@ -88,6 +92,8 @@ struct Routes<S> {
     prefixes: HashMap<String, BoxedHandler<S>>,
     fallback: Option<BoxedHandler<S>>,
     unknown: Vec<UnknownType>,
+    /// How many events came whose twin has a handler.
+    twins_unhandled: AtomicU64,
 }
 
 enum Found<'a, S> {
@@ -119,7 +125,8 @@ impl<S> EventRouter<S> {
     }
 
     /// What is done with the types of events that these flows cannot do without, to be printed at the
-    /// start and asserted on in a test.
+    /// start and asserted on in a test. A type whose thin twin has a handler counts as handled; what
+    /// the fallback takes is not missing, and told apart.
     ///
     /// ```
     /// # use axum_stripe_webhook::{EventRouter, router::Flow};
@@ -132,29 +139,55 @@ impl<S> EventRouter<S> {
     /// ```
     #[must_use]
     pub fn coverage(&self, flows: &[Flow]) -> Coverage {
-        Coverage::of(flows, |event_type| match self.routes.find(event_type) {
+        let handling = |event_type: &str| match self.routes.find(event_type) {
             Found::Handler(_) => Handling::Handled,
             Found::Fallback(_) => Handling::ByFallback,
             Found::Ignored => Handling::Ignored,
             Found::Nothing => Handling::Missing,
+        };
+        Coverage::of(flows, |event_type| match handling(event_type) {
+            Handling::Missing | Handling::ByFallback if !event_type.starts_with("v2.") => {
+                match handling(&format!("v1.{event_type}")) {
+                    Handling::Handled => Handling::Handled,
+                    _ => handling(event_type),
+                }
+            }
+            handled => handled,
         })
     }
 
     /// Runs the handler of the request's event.
     async fn dispatch(self, request: Request, state: S) -> Response {
         let Some(VerifiedUpstream(event)) = request.extensions().get() else {
-            telemetry::misplaced(&RouterError::MissingLayer);
+            telemetry::misplaced(&builder::MissingLayer);
             return (StatusCode::INTERNAL_SERVER_ERROR, "failed\n").into_response();
         };
         match self.routes.find(event.event_type()) {
             Found::Handler(handler) | Found::Fallback(handler) => handler(request, state).await,
             Found::Ignored => Ending::Ignored.response(StatusCode::OK, "ignored\n"),
-            Found::Nothing => Ending::Unhandled.response(StatusCode::OK, "unhandled\n"),
+            Found::Nothing => {
+                self.routes.miss(event);
+                Ending::Unhandled.response(StatusCode::OK, "unhandled\n")
+            }
         }
     }
 }
 
 impl<S> Routes<S> {
+    /// A destination of thin events where snapshot events are handled, or the other way round, would
+    /// have everything acknowledged and nothing done.
+    fn miss(&self, event: &Event) {
+        let event_type = event.event_type();
+        let twin = match event_type.strip_prefix("v1.") {
+            Some(snapshot) => self.find(snapshot),
+            None => self.find(&format!("v1.{event_type}")),
+        };
+        if matches!(twin, Found::Handler(_)) {
+            let before = self.twins_unhandled.fetch_add(1, Ordering::Relaxed);
+            telemetry::twin_unhandled(event, before.saturating_add(1));
+        }
+    }
+
     fn find(&self, event_type: &str) -> Found<'_, S> {
         if let Some(route) = self.types.get(event_type) {
             return match route {

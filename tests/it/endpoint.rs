@@ -21,10 +21,12 @@ use crate::{
 };
 
 /// Every table that a delivery could write.
-const TABLES: [&str; 4] = [
+const TABLES: [&str; 6] = [
     "processed_stripe_events",
     "stripe_inbox",
     "stripe_effects",
+    "stripe_objects",
+    "stripe_actions",
     "work",
 ];
 

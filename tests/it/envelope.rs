@@ -257,6 +257,8 @@ fn a_misfit_is_named_by_its_path_and_by_no_key_that_somebody_chose() {
     struct Invoice {
         lines: Vec<Line>,
         metadata: std::collections::HashMap<String, u64>,
+        #[serde(default)]
+        by_phone: std::collections::HashMap<String, u64>,
     }
     #[derive(Debug, serde::Deserialize)]
     #[expect(dead_code, reason = "what it is read into")]
@@ -272,6 +274,10 @@ fn a_misfit_is_named_by_its_path_and_by_no_key_that_somebody_chose() {
         (r#"{"lines": []}"#, "metadata"),
         (r#"{"lines": [], "metadata": {"jenny": "x"}}"#, "metadata.*"),
         (r#"{"lines": 7}"#, "lines"),
+        (
+            r#"{"lines": [], "metadata": {}, "by_phone": {"4155550100": "x"}}"#,
+            "by_phone.*",
+        ),
     ] {
         let body = format!(
             r#"{{"id": "evt_1", "object": "event", "type": "a", "data": {{"object": {object}}}}}"#

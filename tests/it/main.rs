@@ -17,15 +17,18 @@ mod stripe_api;
 
 // Topics.
 mod conformance;
+mod effect_key;
 mod envelope;
 mod examples;
 mod extractor;
 mod flood;
+mod locks;
 mod migrations;
 mod on_postgres;
 mod on_sqlite;
 mod properties;
 mod rolling;
 mod router;
+mod subscriptions;
 mod tidy;
 mod vectors;

@@ -604,7 +604,7 @@ async fn no_transaction_is_left_open_behind_clients_that_disconnect() {
 }
 
 /// Returns once some session of the test's database waits for a lock.
-async fn waits_for_a_lock(endpoint: &Endpoint<Postgres>) {
+pub(crate) async fn waits_for_a_lock(endpoint: &Endpoint<Postgres>) {
     let waiting = "select exists (select from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock')";
     let waits = async {

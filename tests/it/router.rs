@@ -322,3 +322,38 @@ fn coverage_tells_what_is_handled_and_what_is_missing() {
         "{table}"
     );
 }
+
+#[tokio::test]
+async fn an_unhandled_twin_of_what_is_handled_is_a_warning() {
+    let log = log::of(async {
+        let served = serve::<Sqlite>(|once| {
+            let events = builder().with_state::<()>(Ran::default()).build().unwrap();
+            Router::new().route("/webhooks/stripe", post(events).route_layer(once))
+        })
+        .await;
+        for (id, event_type) in [
+            ("evt_1", "v1.invoice.paid"),
+            ("evt_2", "charge.refunded"),
+            ("evt_3", "charge.captured"),
+        ] {
+            assert_eq!(served.deliver(id, event_type).await, StatusCode::OK);
+        }
+    })
+    .await;
+    let warned: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("WARN") && line.contains("twin has a handler"))
+        .collect();
+    assert_eq!(warned.len(), 2, "{warned:?}");
+    assert!(warned[0].contains("v1.invoice.paid") && warned[1].contains("charge.refunded"));
+}
+
+#[test]
+fn a_type_whose_thin_twin_is_handled_is_covered() {
+    async fn handler() {}
+    let router = EventRouter::<()>::new()
+        .on_prefix("v1.checkout.session.", handler)
+        .build()
+        .unwrap();
+    assert!(router.coverage(&[Flow::Checkout]).is_complete());
+}

@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use axum_stripe_webhook::{BODY_BYTES_MAX, event::ID_BYTES_MAX, guard, once, signature};
+use axum_stripe_webhook::{
+    BODY_BYTES_MAX,
+    event::{EFFECT_KEY_BYTES_MAX, ID_BYTES_MAX},
+    guard, once, signature,
+};
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 const README: &str = include_str!("../../README.md");
@@ -117,6 +121,26 @@ fn the_bounds_are_those_of_the_code() {
         ("BODY_BYTES_MAX", body),
         ("ID_BYTES_MAX", format!("{ID_BYTES_MAX} bytes")),
         (
+            "EFFECT_KEY_BYTES_MAX",
+            format!("{EFFECT_KEY_BYTES_MAX} bytes"),
+        ),
+        (
+            "PATH_BYTES_MAX",
+            private("event/error.rs", "PATH_BYTES_MAX") + " bytes",
+        ),
+        (
+            "REASON_BYTES_MAX",
+            private("disposition.rs", "REASON_BYTES_MAX") + " bytes",
+        ),
+        (
+            "ACTOR_CHARS_MAX",
+            format!("{} characters", once::ACTOR_CHARS_MAX),
+        ),
+        (
+            "REASON_CHARS_MAX",
+            format!("{} characters", once::REASON_CHARS_MAX),
+        ),
+        (
             "BODY_TIME_MAX_DEFAULT",
             seconds(once::BODY_TIME_MAX_DEFAULT),
         ),
@@ -159,6 +183,13 @@ fn private_seconds(file: &str, constant: &str) -> String {
         ))
         .nth(1);
     format!("{} s", value.expect(constant).split(')').next().unwrap())
+}
+
+/// A number that is not public.
+fn private(file: &str, constant: &str) -> String {
+    let source = fs::read_to_string(root().join("src").join(file)).unwrap();
+    let value = source.split(&format!("const {constant}: usize = ")).nth(1);
+    value.expect(constant).split(';').next().unwrap().to_owned()
 }
 
 /// The verifier alone is for services that have neither.

@@ -80,7 +80,8 @@ async fn serve<DB: Shop>(
     listener: TcpListener,
     once: ProcessOnceLayer<DB>,
 ) -> Result<ExitCode, Failed> {
-    let coverage = webhook::events::<DB>().coverage(&webhook::FLOWS);
+    let events = webhook::events::<DB>()?;
+    let coverage = events.coverage(&webhook::FLOWS);
     let _nobody_has_to_read_it = writeln!(io::stdout().lock(), "{coverage}");
     info!(address = %listener.local_addr()?, "serving");
     let told_twice = async {
@@ -88,7 +89,7 @@ async fn serve<DB: Shop>(
         server::stop_signal().await;
     };
     tokio::select! {
-        () = server::serve(listener, pool, once, server::stop_signal()) => {
+        () = server::serve(listener, pool, once, events, server::stop_signal()) => {
             Ok(ExitCode::SUCCESS)
         }
         () = told_twice => Err("told to end a second time: what was in progress was cut off".into()),

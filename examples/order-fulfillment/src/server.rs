@@ -10,7 +10,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post, post_service},
 };
-use axum_stripe_webhook::{ProcessOnceLayer, Verifier};
+use axum_stripe_webhook::{EventRouter, ProcessOnceLayer, Verifier};
 use sqlx::Pool;
 use tokio::{net::TcpListener, signal, sync::Semaphore, time::timeout};
 use tower::ServiceBuilder;
@@ -23,7 +23,7 @@ use tracing::{Span, info, info_span, warn};
 use crate::{
     listen::{Limits, take_connections},
     orders::Shop,
-    shop, webhook,
+    shop,
 };
 
 /// Stripe's events are a few kilobytes; invoices with many lines have been seen near a megabyte.
@@ -64,7 +64,7 @@ pub fn once<DB: Shop>(pool: Pool<DB>, verifier: Verifier) -> ProcessOnceLayer<DB
 /// The routes. Everything but the webhook is for the shop itself: it carries no authentication.
 ///
 /// What is released is run by the same router as what is delivered.
-pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
+pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>, events: EventRouter) -> Router {
     let limits = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(request_span))
         .layer(CatchPanicLayer::custom(panicked))
@@ -79,7 +79,6 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>) -> Router {
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         // Or axum's own limit of 2 MiB would count too, whatever the line above says.
         .layer(DefaultBodyLimit::disable());
-    let events = webhook::events::<DB>();
     let kept = Router::new()
         .route("/events/{id}/release", post(shop::release::<DB>))
         .route("/events/{id}/discard", post(shop::discard::<DB>))
@@ -99,9 +98,10 @@ pub async fn serve<DB: Shop>(
     listener: TcpListener,
     pool: Pool<DB>,
     once: ProcessOnceLayer<DB>,
+    events: EventRouter,
     stop: impl Future<Output = ()>,
 ) {
-    let app = app(pool.clone(), once.clone());
+    let app = app(pool.clone(), once.clone(), events);
     let mut connections = take_connections(listener, app, Limits::default(), stop).await;
     info!("shutting down");
     // First the clients, then the deliveries whose client has gone, then their connections.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::{http::StatusCode, response::IntoResponse};
 use axum_stripe_webhook::{Disposition, EventTx, StripeObject, VerifiedStripeEvent};
 use serde::Deserialize;
+use tower::ServiceExt;
 
 use crate::{
     database::TestBackend,
@@ -23,8 +24,12 @@ on_both![
     the_step_before_the_transaction_can_quarantine,
     an_object_that_does_not_fit_is_quarantined_with_its_path,
     an_error_of_the_object_passed_on_quarantines_too,
+    a_misfit_is_not_in_the_way_of_a_delivery_that_fits,
+    a_handler_that_leaves_its_transaction_is_500_whatever_it_says,
     what_an_operator_should_know_is_a_warning,
 ];
+
+const DOCS: &str = include_str!("../../../src/disposition.rs");
 
 const QUARANTINE: Disposition = Disposition::Quarantine { reason: "no_order" };
 const DISCARD: Disposition = Disposition::Discard { reason: "spam" };
@@ -60,10 +65,33 @@ async fn each_disposition_does_what_its_table_says<DB: TestBackend>() {
         (DISCARD, (200, 0, 1, 0)),
     ] {
         let endpoint = endpoint::<DB>(disposition).await;
-        let answer = endpoint.deliver("evt_1").await.as_u16();
+        let response = endpoint
+            .app
+            .clone()
+            .oneshot(stripe::delivery(&stripe::event("evt_1")));
+        let response = response.await.unwrap();
+        if disposition == Disposition::RetryAfter(Duration::from_secs(7)) {
+            assert_eq!(response.headers()["retry-after"], "7");
+        }
+        let answer = response.status().as_u16();
         let (ledger, work) = endpoint.processed().await;
         let inbox = endpoint.count("stripe_inbox").await;
         assert_eq!((answer, work, ledger, inbox), expected, "{disposition:?}");
+        let name = format!("{disposition:?}");
+        let name = name.split(['(', ' ']).next().unwrap();
+        let writes = if work == 1 {
+            "committed"
+        } else {
+            "rolled back"
+        };
+        let row = if ledger == 1 { "a row" } else { "no row" };
+        let kept = if inbox == 1 {
+            "the event, `quarantined` "
+        } else {
+            ""
+        };
+        let row = format!("/// | `{name}` | {writes} | {row} | {kept}| {answer} |");
+        assert!(DOCS.contains(&row), "the table lacks {row}");
         let idle = async {
             while endpoint.pool.num_idle() < endpoint.pool.size() as usize {
                 tokio::task::yield_now().await;
@@ -200,6 +228,52 @@ async fn an_error_of_the_object_passed_on_quarantines_too<DB: TestBackend>() {
     assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
     assert_eq!(endpoint.processed().await, (1, 0));
     assert_eq!(endpoint.count("stripe_inbox").await, 1);
+}
+
+/// Of its snapshot twin, of another API version, or to a handler that was mended.
+async fn a_misfit_is_not_in_the_way_of_a_delivery_that_fits<DB: TestBackend>() {
+    #[derive(Deserialize)]
+    struct Fits {
+        #[expect(dead_code, reason = "it is never read")]
+        amount_total: u64,
+    }
+    let handler = |_: StripeObject<Fits>, tx: EventTx<DB>| work(tx);
+    let endpoint = Endpoint::<DB>::new(handler).await;
+    let thin = r#"{"id": "evt_thin", "object": "v2.core.event", "snapshot_event": "evt_1",
+        "type": "v1.checkout.session.completed"}"#;
+    for _ in 0..2 {
+        assert_eq!(endpoint.body(stripe::delivery(thin)).await, "kept\n");
+        assert_eq!(endpoint.processed().await, (1, 0));
+        assert_eq!(endpoint.count("stripe_inbox").await, 1);
+    }
+    for _ in 0..2 {
+        assert_eq!(endpoint.deliver("evt_1").await, StatusCode::OK);
+    }
+    assert_eq!(endpoint.send(stripe::delivery(thin)).await, StatusCode::OK);
+    assert_eq!(endpoint.processed().await, (1, 1));
+    assert_eq!(endpoint.count("stripe_inbox").await, 0);
+}
+
+/// What it writes after a ROLLBACK of its own stands on Postgres: nobody is to take it for rolled back.
+async fn a_handler_that_leaves_its_transaction_is_500_whatever_it_says<DB: TestBackend>() {
+    for answer in [
+        QUARANTINE,
+        DISCARD,
+        Disposition::Ignore,
+        Disposition::NotYet,
+    ] {
+        let handler = move |mut tx: EventTx<DB>| async move {
+            DB::run(&mut tx, "rollback").await.unwrap();
+            answer
+        };
+        let endpoint = Endpoint::<DB>::new(handler).await;
+        assert_eq!(
+            endpoint.deliver("evt_1").await,
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "{answer:?}"
+        );
+        assert_eq!(endpoint.rows().await, 0);
+    }
 }
 
 async fn what_an_operator_should_know_is_a_warning<DB: TestBackend>() {

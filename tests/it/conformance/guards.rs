@@ -7,8 +7,8 @@ use axum::{
     http::{StatusCode, request::Parts},
 };
 use axum_stripe_webhook::{
-    EventTx, Guards, Mode, Operator, ProcessOnceLayer, ProvideVerifier, Provided, StopReason,
-    WhenStopped,
+    Disposition, EventTx, Guards, Mode, Operator, ProcessOnceLayer, ProvideVerifier, Provided,
+    StopReason, WhenStopped,
 };
 use futures_util::future::join_all;
 
@@ -25,6 +25,7 @@ on_both![
     who_signs_a_test_event_with_a_live_ones_id_cannot_make_it_disappear,
     a_test_event_planted_under_a_live_ones_id_neither_repeats_it_nor_takes_its_place,
     a_kept_event_whose_row_in_the_ledger_was_swept_runs_once,
+    what_a_handler_says_of_an_event_that_a_guard_had_stopped_counts,
     an_event_whose_age_cannot_be_told_is_not_run,
     copies_at_once_of_a_stopped_event_are_kept_once,
     what_is_to_be_rejected_or_ignored_leaves_no_row,
@@ -189,8 +190,29 @@ async fn a_kept_event_whose_row_in_the_ledger_was_swept_runs_once<DB: TestBacken
     let operator = Operator::new("jo", "it is left over").unwrap();
     let handler = work::<DB>.into_service();
     let released = endpoint.layer.release(handler, "evt_1", operator).await;
-    assert_eq!(released.status(), StatusCode::OK);
+    assert_eq!(released.status(), StatusCode::CONFLICT);
     assert_eq!(endpoint.processed().await, (1, 1));
+}
+
+async fn what_a_handler_says_of_an_event_that_a_guard_had_stopped_counts<DB: TestBackend>() {
+    let reason = "spam";
+    for (disposition, held_by, inbox) in [
+        (Disposition::Discard { reason }, "", 0),
+        (Disposition::Quarantine { reason }, "handler", 1),
+    ] {
+        let live = Guards::new().mode(Mode::Live);
+        let strict = Endpoint::<DB>::with(work::<DB>, |layer| layer.guards(live)).await;
+        assert_eq!(strict.deliver("evt_1").await, StatusCode::OK);
+        let says = move |_: EventTx<DB>| async move { disposition };
+        let passing = strict.other_process(says, |layer| layer).await;
+        assert_eq!(passing.deliver("evt_1").await, StatusCode::OK);
+        let held = "select coalesce(held_by, '') from processed_stripe_events";
+        assert_eq!(DB::texts(&strict.pool, held).await, [held_by]);
+        assert_eq!(strict.count("stripe_inbox").await, inbox);
+        let later = strict.other_process(work::<DB>, |layer| layer).await;
+        assert_eq!(later.deliver("evt_1").await, StatusCode::OK);
+        assert_eq!(later.processed().await, (1, 0), "{disposition:?}");
+    }
 }
 
 async fn an_event_whose_age_cannot_be_told_is_not_run<DB: TestBackend>() {

@@ -14,10 +14,12 @@ macro_rules! on_both {
 
 mod bounds;
 mod dispositions;
+mod effects;
 mod endpoints;
 mod guards;
 mod handlers;
 mod once;
+mod order;
 mod prepare;
 mod privacy;
 mod quarantine;

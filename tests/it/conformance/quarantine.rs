@@ -1,7 +1,12 @@
 //! What an operator does with events that were kept.
 
+use std::time::Duration;
+
 use axum::{handler::HandlerWithoutStateExt, http::StatusCode};
-use axum_stripe_webhook::{Disposition, EventTx, Guards, Mode, Operator, VerifiedStripeEvent};
+use axum_stripe_webhook::{
+    Disposition, EventRouter, EventTx, Guards, Mode, Operator, VerifiedStripeEvent,
+};
+use futures_util::poll;
 use http_body_util::BodyExt;
 
 use crate::{
@@ -19,6 +24,11 @@ on_both![
     a_release_whose_caller_has_gone_runs_on,
     each_disposition_ends_a_released_event,
     a_released_event_is_prepared,
+    a_release_takes_only_the_bytes_that_it_has_read,
+    a_router_without_a_handler_leaves_the_event_where_it_was,
+    a_service_that_is_released_to_is_asked_whether_it_is_ready,
+    a_release_that_the_step_before_the_transaction_ends_with_200_takes_the_event_away,
+    a_discard_waits_no_longer_than_a_copy_for_a_release,
     what_is_discarded_leaves_and_stays_a_duplicate,
     what_a_guard_has_stopped_and_an_operator_discarded_is_never_run,
     what_is_not_quarantined_can_be_neither_released_nor_discarded,
@@ -109,12 +119,61 @@ async fn a_release_that_fails_leaves_the_event_where_it_was<DB: TestBackend>() {
 async fn of_two_releases_at_once_one_runs<DB: TestBackend>() {
     let endpoint = with_quarantined::<DB>().await;
     let other = endpoint.other_process(work::<DB>, |layer| layer).await;
-    let (first, second) = tokio::join!(release(&endpoint), release(&other));
-    let mut answers = [first.as_u16(), second.as_u16()];
-    answers.sort_unstable();
-    // On SQLite the second may give up waiting for the write lock instead.
-    assert!(matches!(answers, [200, 404 | 409 | 503]), "{answers:?}");
+    let door = Door::closed();
+    let handler = behind::<DB>(door.clone()).into_service();
+    let second = async {
+        door.wait_for_arrival().await;
+        let mut second = Box::pin(release(&other));
+        // It comes as far as it can while the first is in its transaction.
+        for _ in 0..200 {
+            assert!(poll!(&mut second).is_pending());
+            tokio::task::yield_now().await;
+        }
+        door.open(1);
+        second.await
+    };
+    let first = endpoint.layer.release(handler, "evt_1", operator());
+    let (first, second) = tokio::join!(first, second);
+    assert_eq!(first.status(), StatusCode::OK);
+    assert_eq!(second, StatusCode::NOT_FOUND);
     assert_eq!(rows(&endpoint).await, (1, 1, 0));
+    assert_eq!(endpoint.count("stripe_actions").await, 1);
+}
+
+async fn a_discard_waits_no_longer_than_a_copy_for_a_release<DB: TestBackend>() {
+    let endpoint = with_quarantined::<DB>().await;
+    let limit = Duration::from_millis(50);
+    let other = endpoint
+        .other_process(work::<DB>, |layer| layer.claim_wait_max(limit))
+        .await;
+    let door = Door::closed();
+    let handler = behind::<DB>(door.clone()).into_service();
+    let discard = async {
+        door.wait_for_arrival().await;
+        let discarded = other.layer.discard("evt_1", operator());
+        let discarded = tokio::time::timeout(Duration::from_secs(5), discarded).await;
+        door.open(1);
+        discarded.expect("the limit is kept").status().as_u16()
+    };
+    let released = endpoint.layer.release(handler, "evt_1", operator());
+    let (released, discarded) = tokio::join!(released, discard);
+    assert_eq!(released.status(), StatusCode::OK);
+    // SQLite has one lock for everything, and says no more than that it was not to be had.
+    assert!(matches!(discarded, 409 | 503), "{discarded}");
+    assert_eq!(rows(&endpoint).await, (1, 1, 0));
+}
+
+async fn a_release_that_the_step_before_the_transaction_ends_with_200_takes_the_event_away<
+    DB: TestBackend,
+>() {
+    let endpoint = with_quarantined::<DB>().await;
+    let ignores = endpoint
+        .other_process(work::<DB>, |layer| {
+            layer.prepare(|_: VerifiedStripeEvent| async { Err::<(), _>(StatusCode::OK) })
+        })
+        .await;
+    assert_eq!(release(&ignores).await, StatusCode::OK);
+    assert_eq!(rows(&endpoint).await, (0, 0, 0));
     assert_eq!(endpoint.count("stripe_actions").await, 1);
 }
 
@@ -197,6 +256,59 @@ async fn a_released_event_is_prepared<DB: TestBackend>() {
         .layer
         .release(handler.into_service(), "evt_1", operator());
     assert_eq!(released.await.status(), StatusCode::OK);
+    assert_eq!(rows(&endpoint).await, (1, 1, 0));
+}
+
+/// What was kept is replaced meanwhile by the event whose id somebody has borrowed.
+async fn a_release_takes_only_the_bytes_that_it_has_read<DB: TestBackend>() {
+    let door = Door::closed();
+    let at_door = door.clone();
+    let endpoint = Endpoint::<DB>::with(work::<DB>, |layer| {
+        layer
+            .guards(Guards::new().mode(Mode::Live))
+            .prepare(move |_: VerifiedStripeEvent| {
+                let door = at_door.clone();
+                async move {
+                    door.pass().await;
+                    Ok::<_, StatusCode>(())
+                }
+            })
+    })
+    .await;
+    let planted = stripe::event_of_type("evt_1", "issuing_authorization.request");
+    assert_eq!(endpoint.body(stripe::delivery(&planted)).await, "kept\n");
+    let strict = endpoint
+        .other_process(work::<DB>, |layer| {
+            layer.guards(Guards::new().mode(Mode::Live))
+        })
+        .await;
+    let genuine = async {
+        door.wait_for_arrival().await;
+        let kept = strict.body(stripe::delivery(&stripe::event("evt_1"))).await;
+        door.open(1);
+        kept
+    };
+    let (released, kept) = tokio::join!(release(&endpoint), genuine);
+    assert_eq!((released, &*kept), (StatusCode::NOT_FOUND, "kept\n"));
+    assert_eq!(rows(&endpoint).await, (1, 0, 1));
+    let bytes = <DB as TestBackend>::payload(&endpoint.pool).await;
+    assert_eq!(bytes, stripe::event("evt_1").as_bytes());
+}
+
+async fn a_router_without_a_handler_leaves_the_event_where_it_was<DB: TestBackend>() {
+    let endpoint = with_quarantined::<DB>().await;
+    let nothing = EventRouter::<()>::new().build().unwrap();
+    let released = endpoint.layer.release(nothing, "evt_1", operator()).await;
+    assert_eq!(released.status(), StatusCode::CONFLICT);
+    assert_eq!(rows(&endpoint).await, (1, 0, 1));
+}
+
+async fn a_service_that_is_released_to_is_asked_whether_it_is_ready<DB: TestBackend>() {
+    let endpoint = with_quarantined::<DB>().await;
+    // It panics when it is called without.
+    let limited = tower::limit::ConcurrencyLimit::new(work::<DB>.into_service(), 1);
+    let released = endpoint.layer.release(limited, "evt_1", operator()).await;
+    assert_eq!(released.status(), StatusCode::OK);
     assert_eq!(rows(&endpoint).await, (1, 1, 0));
 }
 

@@ -11,7 +11,7 @@ mod stage;
 
 use std::io;
 
-use axum_stripe_webhook::{SecretError, SigningSecret, Verifier};
+use axum_stripe_webhook::{SecretError, SigningSecret, Verifier, router::RouterError};
 use sqlx::{Pool, sqlite::SqliteConnectOptions};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinError};
 
@@ -20,7 +20,7 @@ use crate::{
     config::Database,
     database::{OpenError, open_postgres, open_sqlite},
     orders::Shop,
-    server,
+    server, webhook,
 };
 
 pub use report::Report;
@@ -41,6 +41,9 @@ pub enum DemoError {
     /// The rows could not be looked at.
     #[error("the demo's database failed")]
     Database(#[from] sqlx::Error),
+    /// The handlers were refused.
+    #[error("the demo has no handlers")]
+    Router(#[from] RouterError),
     /// The demo's own secret was refused.
     #[error("the demo has no secret")]
     Secret(#[from] SecretError),
@@ -110,7 +113,8 @@ async fn play<DB: Shop<Connection: Backstage>>(pool: Pool<DB>) -> Result<Report,
     let sender = Sender::new(format!("http://{}", listener.local_addr()?), secret);
     let (stop, stopped) = oneshot::channel::<()>();
     let once = server::once(pool.clone(), verifier);
-    let server = tokio::spawn(server::serve(listener, pool.clone(), once, async {
+    let events = webhook::events::<DB>()?;
+    let server = tokio::spawn(server::serve(listener, pool.clone(), once, events, async {
         drop(stopped.await);
     }));
     let mut stage = Stage::new(pool, sender);

@@ -14,6 +14,7 @@ use order_fulfillment::{
     demo::events::Session,
     orders::{OrderBook, Shop},
     server,
+    webhook::events,
 };
 use sqlx::{
     AssertSqlSafe, PgConnection, Pool, Postgres, Sqlite, SqliteConnection, query_scalar,
@@ -126,7 +127,7 @@ pub(crate) async fn on_postgres() -> Bench<Postgres> {
 fn app<DB: Shop>(pool: &Pool<DB>, guards: Guards) -> Router {
     let verifier = Verifier::new(SigningSecret::new(SECRET).unwrap());
     let once = server::once(pool.clone(), verifier).guards(guards);
-    server::app(pool.clone(), once)
+    server::app(pool.clone(), once, events::<DB>().unwrap())
 }
 
 impl<DB: Shop<Connection: Rows>> Bench<DB> {

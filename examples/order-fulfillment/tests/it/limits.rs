@@ -77,6 +77,7 @@ async fn one_request_too_many_is_refused_at_once() {
     let app = server::app(
         bench.pool.clone(),
         server::once(bench.pool.clone(), verifier),
+        order_fulfillment::webhook::events::<sqlx::Sqlite>().unwrap(),
     );
     let read = Arc::new(Semaphore::new(0));
     let mut requests = JoinSet::new();

@@ -263,7 +263,7 @@ fn it_serves_until_it_is_told_to_end_and_ends_well() {
     let mut printed = String::new();
     let mut stdout = server.process.stdout.take().unwrap();
     stdout.read_to_string(&mut printed).unwrap();
-    let coverage = events::<Sqlite>().coverage(&FLOWS);
+    let coverage = events::<Sqlite>().unwrap().coverage(&FLOWS);
     assert_eq!(printed, format!("{coverage}\n"));
 }
 

@@ -1,16 +1,22 @@
 //! Postgres alone: a lock held from outside keeps a delivery in progress.
 
+use std::time::Duration;
+
 use axum_stripe_webhook::{SigningSecret, Verifier};
-use order_fulfillment::{demo::events::Session, server};
+use order_fulfillment::{demo::events::Session, server, webhook::events};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, query_scalar};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::oneshot,
     task::JoinHandle,
+    time::timeout,
 };
 
 use crate::bench::{SECRET, now, on_postgres, sign};
+
+/// So that what never happens is a failure.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delivery_in_progress_is_answered_before_the_server_ends() {
@@ -59,7 +65,8 @@ impl Running {
         let server = tokio::spawn(async move {
             let stop = async { drop(stopped.await) };
             let once = server::once(pool.clone(), verifier);
-            server::serve(listener, pool, once, stop).await;
+            let events = events::<Postgres>().unwrap();
+            server::serve(listener, pool, once, events, stop).await;
         });
         Self {
             address,
@@ -79,18 +86,24 @@ impl Running {
         );
         let mut client = TcpStream::connect(self.address).await.unwrap();
         client.write_all(request.as_bytes()).await.unwrap();
-        while !somebody_waits(pool).await {
-            tokio::task::yield_now().await;
-        }
+        let waits = async {
+            while !somebody_waits(pool).await {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(WAIT_MAX, waits).await.unwrap();
         client
     }
 
     /// Tells the server to end, and returns once it takes no more connections.
     async fn stop(self) -> JoinHandle<()> {
         drop(self.stop);
-        while TcpStream::connect(self.address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
+        let closed = async {
+            while TcpStream::connect(self.address).await.is_ok() {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(WAIT_MAX, closed).await.unwrap();
         self.server
     }
 }
