@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     time::Duration,
 };
 
@@ -11,10 +12,10 @@ use tokio::{
 };
 
 use crate::{
-    client::{Client, Manners},
+    client::{Client, Heard, Manners},
     database::{Address, Direct},
     events::TOGETHER,
-    report::Damage,
+    report::{Answers, Damage, Run},
     service::{Service, shard},
 };
 
@@ -41,44 +42,69 @@ pub(crate) async fn not_durable(address: &Address, acknowledged: &[String]) -> V
     missing.cloned().collect()
 }
 
-/// Whether connections and places of the services are all there again.
+/// The end of every run, in this order: a transaction that ends late must be seen by what comes after.
+pub(crate) async fn end(
+    mut run: Run,
+    address: &Address,
+    services: &[Service],
+    mut events: Vec<String>,
+) -> Run {
+    places(&mut run, services, &mut events).await;
+    run.damage.leaked.extend(sessions(address, services).await);
+    run.damage.add(rows(address, &events).await);
+    run.events = events.len();
+    run.end()
+}
+
+/// Whether connections and places of the services are all there.
 ///
 /// As many events as there are places must be in their transactions at once; they are added to
 /// `events`.
-pub(crate) async fn services(services: &[Service], events: &mut Vec<String>) -> Vec<String> {
-    let mut leaked = Vec::new();
+pub(crate) async fn places(run: &mut Run, services: &[Service], events: &mut Vec<String>) {
     for (number, service) in services.iter().enumerate() {
+        let mut leaked = |what: &str| run.damage.leaked.push(format!("service {number}: {what}"));
         if !service.is_idle_within(SETTLE_TIME_MAX).await {
-            leaked.push(format!("service {number}: connections stay in use"));
+            leaked("connections stay in use");
+        }
+        if !service.has_all_connections_within(SETTLE_TIME_MAX).await {
+            leaked("not all connections can be had");
         }
         let mut deliveries = JoinSet::new();
-        for _ in 0..service.places() {
-            let id = format!("{TOGETHER}{}", events.len());
-            events.push(id.clone());
-            let address = service.address;
-            deliveries.spawn(async move { acknowledged(address, &id).await });
+        let meeting = format!("{TOGETHER}{}", events.len());
+        for place in 0..service.settings.places() {
+            deliveries.spawn(acknowledged(service.address, format!("{meeting}_{place}")));
         }
-        if deliveries.join_all().await.contains(&false) {
-            leaked.push(format!("service {number}: not all places can be had"));
+        let had = deliveries.join_all().await;
+        let places = had.iter().filter(|(id, _)| id.is_some()).count();
+        if places < had.len() {
+            leaked("not all places can be had");
+        }
+        for (id, answers) in had {
+            // What was not acknowledged is not lost: there was no place for it.
+            events.extend(id);
+            run.answers.add(&answers);
         }
     }
-    leaked
 }
 
 /// The first attempts may meet connections that were broken while they were idle.
-async fn acknowledged(address: std::net::SocketAddr, event: &str) -> bool {
+async fn acknowledged(address: SocketAddr, event: String) -> (Option<String>, Answers) {
     let mut client = Client::default();
-    for _ in 0..20 {
-        if client.deliver(address, event, Manners::Proper).await == Some(200) {
-            return true;
+    let mut answers = Answers::default();
+    let end = Instant::now() + SETTLE_TIME_MAX;
+    while Instant::now() < end {
+        let heard = client.deliver(address, &event, Manners::Proper).await;
+        answers.note(heard);
+        if heard == Heard::OK {
+            return (Some(event), answers);
         }
         sleep(Duration::from_millis(100)).await;
     }
-    false
+    (None, answers)
 }
 
 /// Compares the rows with the events that were sent, in both directions.
-pub(crate) async fn rows(address: &Address, events: &[String]) -> Damage {
+async fn rows(address: &Address, events: &[String]) -> Damage {
     let mut direct = Direct::connect(address).await.expect("a connection");
     let sent: BTreeSet<_> = events.iter().cloned().collect();
     let booked = counted(
@@ -93,6 +119,8 @@ pub(crate) async fn rows(address: &Address, events: &[String]) -> Damage {
     let counters = direct.texts(counters).await.expect("rows");
     let orphans = "select cast(parent as text) from orphans";
     let mut torn = direct.texts(orphans).await.expect("rows");
+    let traces = "select 'trace of ' || event_id from traces";
+    torn.extend(direct.texts(traces).await.expect("rows"));
     direct.close().await;
 
     let once = |rows: &BTreeMap<String, usize>, id: &String| rows.get(id) == Some(&1);
@@ -141,24 +169,33 @@ fn wrong_counters(counters: &[String], sent: &BTreeSet<String>) -> Vec<String> {
 }
 
 /// Waits until no transaction is open and there are no sessions but those of the pools.
-pub(crate) async fn sessions(address: &Address, pooled: usize) -> Vec<String> {
-    let Address::Postgres(_) = address else {
-        return Vec::new();
-    };
+async fn sessions(address: &Address, services: &[Service]) -> Vec<String> {
     let mut direct = Direct::connect(address).await.expect("a connection");
-    let open = format!("select state || ': ' || query {OTHERS} and state <> 'idle'");
-    let all = format!("select pid::text {OTHERS}");
     let end = Instant::now() + SETTLE_TIME_MAX;
     loop {
-        let mut left = direct.texts(&open).await.expect("rows");
-        let sessions = direct.texts(&all).await.expect("rows").len();
-        if sessions > pooled {
-            left.push(format!("{sessions} sessions, and {pooled} in pools"));
-        }
+        let left = match address {
+            Address::Postgres(_) => sessions_left(&mut direct, services).await,
+            Address::Sqlite(_) => direct.lock_alone().await.err().into_iter().collect(),
+        };
         if left.is_empty() || Instant::now() > end {
             direct.close().await;
             return left;
         }
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+async fn sessions_left(direct: &mut Direct, services: &[Service]) -> Vec<String> {
+    let open = format!("select state || ': ' || left(query, 60) {OTHERS} and state <> 'idle'");
+    let mut left = direct.texts(&open).await.expect("rows");
+    let all = format!("select pid::text {OTHERS}");
+    let sessions = direct.texts(&all).await.expect("rows").len();
+    let mut pooled = 0;
+    for service in services {
+        pooled += service.pool().await.map_or(0, |(size, _)| size);
+    }
+    if sessions > pooled {
+        left.push(format!("{sessions} sessions, and {pooled} in pools"));
+    }
+    left
 }

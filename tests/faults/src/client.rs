@@ -10,8 +10,8 @@ use tokio::{
 
 use crate::events;
 
-/// Longer than a delivery may take; Stripe gives up after about as long.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
+/// Longer than a delivery may take, all its limits together; Stripe gives up after about as long.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 const HEADER_LINES_MAX: usize = 64;
 const ANSWER_BYTES_MAX: usize = 1 << 16;
@@ -25,8 +25,19 @@ pub(crate) enum Manners {
     LeavesAfterBody,
     /// After the handler may have begun.
     LeavesBeforeAnswer(Duration),
-    /// Sends the body in four pieces, with such pauses.
+    /// Sends head and body in three pieces, with such pauses.
     Slow(Duration),
+    /// Sends half of the body, and waits for the answer.
+    StopsWithinBody,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    Status(u16),
+    /// The client has left, or the connection was broken.
+    Nothing,
+    /// Nobody has taken the connection.
+    NoServer,
 }
 
 #[derive(Default)]
@@ -34,14 +45,21 @@ pub(crate) struct Client {
     kept: Option<(SocketAddr, BufReader<TcpStream>)>,
 }
 
+impl Heard {
+    pub(crate) const OK: Self = Self::Status(200);
+
+    pub(crate) fn is_success(self) -> bool {
+        matches!(self, Self::Status(200..300))
+    }
+}
+
 impl Client {
-    /// The status of the answer; `None` if none was heard.
     pub(crate) async fn deliver(
         &mut self,
         server: SocketAddr,
         event: &str,
         manners: Manners,
-    ) -> Option<u16> {
+    ) -> Heard {
         let body = events::body(event);
         let head = format!(
             "POST /webhook HTTP/1.1\r\nhost: loopback\r\ncontent-type: application/json\r\n\
@@ -49,18 +67,18 @@ impl Client {
             events::sign(&body),
             body.len()
         );
-        self.exchange(server, &head, &body, manners)
-            .await
-            .map(|(status, _)| status)
+        match self.exchange(server, &head, &body, manners).await {
+            Ok((status, _)) => Heard::Status(status),
+            Err(heard) => heard,
+        }
     }
 
     /// The text that a route of the service's gives.
     pub(crate) async fn get(&mut self, server: SocketAddr, path: &str) -> Option<String> {
         let head = format!("GET {path} HTTP/1.1\r\nhost: loopback\r\n\r\n");
-        self.exchange(server, &head, "", Manners::Proper)
-            .await
-            .filter(|(status, _)| *status == 200)
-            .map(|(_, text)| text)
+        let answer = self.exchange(server, &head, "", Manners::Proper).await;
+        let (status, text) = answer.ok()?;
+        (status == 200).then_some(text)
     }
 
     async fn exchange(
@@ -69,22 +87,28 @@ impl Client {
         head: &str,
         body: &str,
         manners: Manners,
-    ) -> Option<(u16, String)> {
-        let mut stream = self.connection(server).await.ok()?;
+    ) -> Result<(u16, String), Heard> {
+        let connection = self.connection(server).await;
+        let mut stream = connection.map_err(|_| Heard::NoServer)?;
         let exchanged = timeout(ANSWER_TIME_MAX, async {
             if !send(&mut stream, head, body, manners).await? {
                 return Ok::<_, io::Error>(None);
             }
             receive(&mut stream).await.map(Some)
         });
-        let answer = exchanged.await.ok()?.ok()??;
-        self.kept = Some((server, stream));
-        Some(answer)
+        let answer = exchanged.await.ok().and_then(Result::ok).flatten();
+        let answer = answer.ok_or(Heard::Nothing)?;
+        // Or the next head would be the rest of this body.
+        if manners != Manners::StopsWithinBody {
+            self.kept = Some((server, stream));
+        }
+        Ok(answer)
     }
 
     async fn connection(&mut self, server: SocketAddr) -> io::Result<BufReader<TcpStream>> {
         if let Some((address, stream)) = self.kept.take()
             && address == server
+            && is_open(stream.get_ref())
         {
             return Ok(stream);
         }
@@ -92,6 +116,12 @@ impl Client {
         stream.set_nodelay(true)?;
         Ok(BufReader::new(stream))
     }
+}
+
+/// Nothing is to come between two requests but the end.
+fn is_open(stream: &TcpStream) -> bool {
+    let read = stream.try_read(&mut [0]);
+    read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
 }
 
 /// Whether the client is still there to hear the answer.
@@ -108,7 +138,7 @@ async fn send(
             stream.write_all([head, body].concat().as_bytes()).await?;
         }
         Manners::LeavesBeforeBody => stream.write_all(head.as_bytes()).await?,
-        Manners::LeavesWithinBody => {
+        Manners::LeavesWithinBody | Manners::StopsWithinBody => {
             stream.write_all([head, before].concat().as_bytes()).await?;
         }
         Manners::Slow(pause) => {
@@ -121,7 +151,10 @@ async fn send(
     if let Manners::LeavesBeforeAnswer(after) = manners {
         sleep(after).await;
     }
-    Ok(matches!(manners, Manners::Proper | Manners::Slow(_)))
+    Ok(matches!(
+        manners,
+        Manners::Proper | Manners::Slow(_) | Manners::StopsWithinBody
+    ))
 }
 
 async fn receive(stream: &mut BufReader<TcpStream>) -> io::Result<(u16, String)> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use axum_stripe_webhook::migrate;
+use serde::{Deserialize, Serialize};
 use sqlx::{
     AssertSqlSafe, Connection, PgConnection, PgPool, SqliteConnection, SqlitePool, query_scalar,
     raw_sql,
@@ -15,13 +16,15 @@ use test_postgres::TestDatabase;
 pub(crate) const SHARDS: i32 = 32;
 
 /// The business write counts and appends, and no constraint hides that it was done twice.
-/// `orphans` is there for a COMMIT that the database refuses.
+/// `orphans` is there for a COMMIT that the database refuses, and `traces` for what handlers write
+/// whose transaction must not be committed.
 const TABLES: &str = "
     create table bookings (event_id text not null);
     create table counters (shard integer not null, booked bigint not null);
     create table parents (id integer primary key);
     create table orphans (parent integer not null
-        references parents deferrable initially deferred);";
+        references parents deferrable initially deferred);
+    create table traces (event_id text not null);";
 
 /// A database that is gone when this is dropped.
 pub(crate) struct Database {
@@ -36,7 +39,7 @@ enum Keeper {
 }
 
 /// What a service is told of its database.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) enum Address {
     Postgres(String),
     Sqlite(PathBuf),
@@ -132,6 +135,25 @@ impl Direct {
         match self {
             Self::Postgres(connection) => query_scalar(sql).fetch_all(connection).await,
             Self::Sqlite(connection) => query_scalar(sql).fetch_all(connection).await,
+        }
+    }
+
+    /// SQLite: whether nobody reads or writes; why not, if not.
+    pub(crate) async fn lock_alone(&mut self) -> Result<(), String> {
+        // Each tells of other transactions under one of the two journals, and nothing under the other.
+        let exclusive = "begin exclusive; rollback";
+        self.run(exclusive).await.map_err(|why| why.to_string())?;
+        let Self::Sqlite(connection) = self else {
+            return Ok(());
+        };
+        let checkpoint = "pragma wal_checkpoint(truncate)";
+        let busy: i32 = query_scalar(checkpoint)
+            .fetch_one(connection)
+            .await
+            .map_err(|why| why.to_string())?;
+        match busy {
+            0 => Ok(()),
+            _ => Err("a reader keeps the log from its end".to_owned()),
         }
     }
 

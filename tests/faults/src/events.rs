@@ -1,13 +1,16 @@
 //! Events as Stripe makes and signs them.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use axum_stripe_webhook::testing::sign_test_payload;
 
 pub(crate) const SECRET: &str = "whsec_of_the_fault_programme";
 
 /// Events of this kind wait in their handler for each other, so that they show how many can be in
-/// their transactions at once.
+/// their transactions at once. Up to the last `_` their ids name those that wait for each other.
 pub(crate) const TOGETHER: &str = "evt_together_";
 
 /// The handler of an event of this kind does what it has to, and nothing goes wrong in it by chance.
@@ -16,11 +19,16 @@ pub(crate) const CALM: &str = "evt_calm_";
 /// Likewise, and the handler takes a second before it writes.
 pub(crate) const SLOW: &str = "evt_calm_slow_";
 
-/// Stripe has sent it just now: one that is too old would be stopped by a guard.
-pub(crate) fn body(id: &str) -> String {
-    let created = now()
+/// All events are made when the programme starts: every attempt of one delivers the same bytes, and
+/// no guard finds one too old.
+static CREATED: LazyLock<u64> = LazyLock::new(|| {
+    now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
+        .map_or(0, |since| since.as_secs())
+});
+
+pub(crate) fn body(id: &str) -> String {
+    let created = *CREATED;
     format!(
         r#"{{"id":"{id}","object":"event","api_version":"2026-01-28.clover","created":{created},"livemode":false,"type":"invoice.paid","data":{{"object":{{"id":"in_1","object":"invoice"}}}}}}"#
     )

@@ -1,8 +1,9 @@
 //! Breaks a service in every way it can and checks that nothing is lost and nothing doubled.
 //!
-//! `faults short`, `faults long` and `faults soak` run the whole programme, `faults <scenario>…` the
-//! short form of single scenarios. `--seed n` repeats what was random in a run, as far as the machine
-//! does; `--minutes n` sets how long a soak takes; `--long` gives single scenarios their long form.
+//! `faults short` and `faults long` run the whole programme but for the soak, `faults <scenario>…` the
+//! short form of single scenarios, `soak` among them. `--seed n` repeats what was random in a run, as
+//! far as the machine does; `--minutes n` sets how long a soak takes; `--long` gives single scenarios
+//! their long form.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -22,7 +23,12 @@ mod stage;
 
 use std::{env, process::ExitCode};
 
+use report::Figures;
 use scenarios::{Form, NAMES, Order};
+
+/// What the long form must show, at the least.
+const KILLS_MIN: u64 = 1_000;
+const DELIVERIES_MIN: u64 = 300_000;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -34,7 +40,7 @@ async fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let Some((names, order)) = understand(&arguments) else {
-        println!("usage: faults short|long|soak|<scenario>… [--long] [--seed n] [--minutes n]");
+        println!("usage: faults short|long|<scenario>… [--long] [--seed n] [--minutes n]");
         println!("scenarios: {}", NAMES.join(" "));
         return ExitCode::FAILURE;
     };
@@ -44,7 +50,8 @@ async fn main() -> ExitCode {
     }
 }
 
-fn understand(arguments: &[String]) -> Option<(Vec<String>, Order)> {
+/// The names of scenarios; none for the whole programme.
+fn understand(arguments: &[String]) -> Option<(Vec<&'static str>, Order)> {
     let mut order = Order {
         seed: rand::random_range(0..1 << 32),
         form: Form::Short,
@@ -58,24 +65,37 @@ fn understand(arguments: &[String]) -> Option<(Vec<String>, Order)> {
             "--minutes" => order.minutes = arguments.next()?.parse().ok()?,
             "--long" | "long" => order.form = Form::Long,
             "short" => {}
-            name => names.push(NAMES.iter().find(|known| **known == name)?.to_string()),
+            name => names.push(NAMES.iter().copied().find(|known| *known == name)?),
         }
-    }
-    if names.is_empty() {
-        names = NAMES.iter().map(ToString::to_string).collect();
-        names.retain(|name| name != "soak");
     }
     Some((names, order))
 }
 
-async fn run(names: &[String], order: Order) -> bool {
+async fn run(names: &[&'static str], order: Order) -> bool {
     println!("seed {}\n\n{}", order.seed, report::HEAD);
+    let whole: Vec<_> = NAMES.iter().filter(|name| **name != "soak").collect();
+    let is_whole = names.is_empty();
+    let names = match is_whole {
+        true => whole,
+        false => names.iter().collect(),
+    };
+    let long = order.form == Form::Long;
+    let mut totals = Figures::default();
     let mut sound = true;
     for name in names {
-        for run in scenarios::run(name, order).await.unwrap_or_default() {
+        let runs = scenarios::run(name, order).await;
+        for run in runs.expect("every name has its scenario") {
             println!("{run}");
-            sound &= run.damage.is_none();
+            totals += run.figures();
+            sound &= run.damage.is_none() && (run.is_run || !long);
         }
+    }
+    println!("| total | | {totals}");
+    if is_whole && long && (totals.kills < KILLS_MIN || totals.deliveries < DELIVERIES_MIN) {
+        println!(
+            "\ntoo little: {KILLS_MIN} kills and cuts and {DELIVERIES_MIN} deliveries at least"
+        );
+        sound = false;
     }
     if !sound {
         println!("\nDAMAGE; again with: --seed {}", order.seed);

@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use crate::client::{Client, Manners};
+use crate::{
+    client::{Client, Heard, Manners},
+    report::Answers,
+};
 
 /// Stripe waits for hours; a run has seconds.
 const BACKOFF: Duration = Duration::from_millis(10);
@@ -33,8 +36,8 @@ pub(crate) struct Traffic {
     pub(crate) seed: u64,
     /// Of a thousand deliveries, those whose client leaves early or dawdles.
     pub(crate) rude_per_mille: u32,
-    /// Events to make; deliveries go on until each is acknowledged.
-    pub(crate) events_max: usize,
+    /// Those whose client stops within the body, and takes a second of the service's patience.
+    pub(crate) stops_per_mille: u32,
 }
 
 pub(crate) struct Sender {
@@ -51,7 +54,11 @@ struct Book {
     fresh: Vec<usize>,
     state: State,
     in_progress: usize,
-    deliveries: u64,
+    /// The last delivery has found a server. Nothing new is begun while there is none.
+    is_served: bool,
+    answers: Answers,
+    /// Deliveries whose client has left early or dawdled.
+    rude: u64,
     random: StdRng,
 }
 
@@ -81,7 +88,9 @@ impl Sender {
                 fresh: Vec::new(),
                 state: State::Paused,
                 in_progress: 0,
-                deliveries: 0,
+                is_served: true,
+                answers: Answers::default(),
+                rude: 0,
                 random: StdRng::seed_from_u64(traffic.seed),
             }),
             servers: Mutex::default(),
@@ -137,8 +146,12 @@ impl Sender {
         (0..self.book().acknowledged.len()).map(id).collect()
     }
 
-    pub(crate) fn deliveries(&self) -> u64 {
-        self.book().deliveries
+    pub(crate) fn answers(&self) -> Answers {
+        self.book().answers.clone()
+    }
+
+    pub(crate) fn rude(&self) -> u64 {
+        self.book().rude
     }
 
     async fn deliver_all(&self) {
@@ -146,7 +159,7 @@ impl Sender {
         loop {
             let (begun, state) = {
                 let mut book = self.book();
-                (book.begin(&self.traffic), book.state)
+                (book.begin(self.traffic), book.state)
             };
             let Some((delivery, manners, pick)) = begun else {
                 if state == State::Stopped {
@@ -155,11 +168,11 @@ impl Sender {
                 sleep(IDLE).await;
                 continue;
             };
-            let status = match self.server(pick) {
+            let heard = match self.server(pick) {
                 Some(server) => client.deliver(server, &id(delivery.event), manners).await,
-                None => None,
+                None => Heard::NoServer,
             };
-            self.book().end(delivery, status);
+            self.book().end(delivery, manners, heard);
         }
     }
 
@@ -179,16 +192,19 @@ impl Book {
     }
 
     /// What is due, or else a new event; with its client's manners and a number to pick a server by.
-    fn begin(&mut self, traffic: &Traffic) -> Option<(Delivery, Manners, usize)> {
+    fn begin(&mut self, traffic: Traffic) -> Option<(Delivery, Manners, usize)> {
         if matches!(self.state, State::Paused | State::Stopped) {
             return None;
         }
-        let delivery = self.due().or_else(|| self.new_event(traffic))?;
+        let delivery = self.due().or_else(|| self.new_event())?;
         self.in_progress += 1;
-        self.deliveries += 1;
-        let manners = match self.random.random_range(0..1000) < traffic.rude_per_mille {
-            true => rude(&mut self.random),
-            false => Manners::Proper,
+        let drawn = self.random.random_range(0..1000);
+        let manners = if drawn < traffic.stops_per_mille {
+            Manners::StopsWithinBody
+        } else if drawn < traffic.stops_per_mille + traffic.rude_per_mille {
+            rude(&mut self.random)
+        } else {
+            Manners::Proper
         };
         Some((delivery, manners, self.random.random_range(0..1 << 16)))
     }
@@ -201,9 +217,9 @@ impl Book {
         }
     }
 
-    fn new_event(&mut self, traffic: &Traffic) -> Option<Delivery> {
+    fn new_event(&mut self) -> Option<Delivery> {
         let full = self.waiting.len() >= WAITING_MAX;
-        if self.state != State::Sending || full || self.acknowledged.len() >= traffic.events_max {
+        if self.state != State::Sending || full || !self.is_served {
             return None;
         }
         let event = self.acknowledged.len();
@@ -221,9 +237,12 @@ impl Book {
         Some(Delivery { event, attempt: 0 })
     }
 
-    fn end(&mut self, delivery: Delivery, status: Option<u16>) {
+    fn end(&mut self, delivery: Delivery, manners: Manners, heard: Heard) {
         self.in_progress -= 1;
-        if !status.is_some_and(|status| (200..300).contains(&status)) {
+        self.is_served = heard != Heard::NoServer;
+        self.answers.note(heard);
+        self.rude += u64::from(manners != Manners::Proper && heard != Heard::NoServer);
+        if !heard.is_success() {
             let backoff = BACKOFF * 2_u32.saturating_pow(delivery.attempt.min(8));
             let jitter = self.random.random_range(0.5..1.5);
             let attempt = delivery.attempt + 1;

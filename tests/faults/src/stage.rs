@@ -1,14 +1,18 @@
 //! A database, services on it and a sender: what most scenarios break.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep},
+};
 
 use crate::{
     check,
-    client::Client,
+    client::{Client, Manners},
     database::Database,
+    events::SLOW,
     report::Run,
     sender::{Sender, Traffic},
     service::{Service, Settings},
@@ -16,6 +20,15 @@ use crate::{
 
 /// For what was begun to be acknowledged once all faults are lifted.
 const FINISH_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// For a handler to begin under load; what has not begun is not missed.
+const BEGIN_TIME: Duration = Duration::from_millis(300);
+
+/// For an answer that must come: many times the limits of a delivery.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// The answer of a service whose database cannot be had.
+pub(crate) const UNAVAILABLE: &[u16] = &[503];
 
 pub(crate) struct Stage {
     pub(crate) run: Run,
@@ -25,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) random: StdRng,
     connections: JoinSet<()>,
     starts: u64,
+    /// Events that were delivered once, and not by the sender; their handlers had begun.
+    left_behind: Vec<String>,
 }
 
 impl Stage {
@@ -44,6 +59,7 @@ impl Stage {
             random: StdRng::seed_from_u64(traffic.seed),
             connections,
             starts: 0,
+            left_behind: Vec::new(),
         };
         for settings in services {
             let settings = stage.seeded(settings);
@@ -63,15 +79,34 @@ impl Stage {
         }
     }
 
-    pub(crate) fn target_all(&self) {
+    fn target_all(&self) {
         let addresses = self.services.iter().map(|service| service.address);
         self.sender.target(addresses.collect());
     }
 
     /// Under load, for so many milliseconds.
-    pub(crate) async fn run_for(&mut self, milliseconds: std::ops::Range<u64>) {
+    pub(crate) async fn run_for(&mut self, milliseconds: Range<u64>) {
         let while_ = self.random.random_range(milliseconds);
         sleep(Duration::from_millis(while_)).await;
+    }
+
+    /// Under load, until more deliveries than then were answered with one of these.
+    pub(crate) async fn run_until_answered(&mut self, statuses: &[u16], since: u64) {
+        let end = Instant::now() + ANSWER_TIME_MAX;
+        while self.answered(statuses) <= since {
+            if Instant::now() > end {
+                let untried = format!("no {statuses:?} in {ANSWER_TIME_MAX:?}");
+                self.run.damage.untried.push(untried);
+                return;
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// How often until now.
+    pub(crate) fn answered(&self, statuses: &[u16]) -> u64 {
+        let answers = self.sender.answers();
+        statuses.iter().map(|status| answers.of(*status)).sum()
     }
 
     /// Kills a service, looks whether all that was acknowledged is there, and starts it again.
@@ -98,7 +133,7 @@ impl Stage {
     ) {
         let mut service = self.services.swap_remove(victim);
         service.kill().await;
-        self.run.faults += 1;
+        self.run.kills += 1;
         self.check_acknowledged().await;
         let settings = self.seeded(change(service.settings.clone()));
         let service = match kibibytes {
@@ -108,6 +143,43 @@ impl Stage {
         self.services.push(service);
         self.target_all();
         self.sender.resume();
+    }
+
+    /// Has the only service end as after a SIGTERM, looks whether it has finished what it had begun,
+    /// and starts it again.
+    pub(crate) async fn end_service(&mut self) {
+        let mut service = self.services.swap_remove(0);
+        let left_behind = self.leave_behind(&service).await;
+        match service.end().await {
+            Some(begun) => {
+                self.left_behind
+                    .extend(begun.contains(&left_behind).then_some(left_behind));
+                let lost = check::not_durable(&self.database.address, &begun).await;
+                self.run.damage.lost.extend(lost);
+            }
+            None => self
+                .run
+                .damage
+                .leaked
+                .push("the service does not end".to_owned()),
+        }
+        self.run.others += 1;
+        self.check_acknowledged().await;
+        let settings = self.seeded(service.settings.clone());
+        self.services.push(Service::start(settings).await);
+        self.target_all();
+        self.sender.resume();
+    }
+
+    /// A delivery whose client has gone and whose handler takes longer than all others.
+    async fn leave_behind(&mut self, service: &Service) -> String {
+        let id = format!("{SLOW}{}", self.starts);
+        let manners = Manners::LeavesBeforeAnswer(BEGIN_TIME);
+        let mut client = Client::default();
+        let heard = client.deliver(service.address, &id, manners).await;
+        self.run.answers.note(heard);
+        self.run.others += 1;
+        id
     }
 
     /// Calls a route of every service.
@@ -134,6 +206,7 @@ impl Stage {
             sender,
             services,
             connections,
+            left_behind,
             ..
         } = self;
         run.damage.unanswered = sender.finish(FINISH_TIME_MAX).await;
@@ -141,19 +214,9 @@ impl Stage {
         let acknowledged = sender.freshly_acknowledged();
         let lost = check::not_durable(&database.address, &acknowledged);
         run.damage.lost.extend(lost.await);
-
-        let mut events = sender.events();
-        run.damage
-            .leaked
-            .extend(check::services(&services, &mut events).await);
-        run.damage
-            .add(check::rows(&database.address, &events).await);
-        let pooled = services.iter().map(|service| service.settings.connections);
-        let pooled = usize::try_from(pooled.sum::<u32>()).unwrap_or(usize::MAX);
-        let left = check::sessions(&database.address, pooled).await;
-        run.damage.leaked.extend(left);
-        run.deliveries += sender.deliveries();
-        run.events += events.len();
-        run.end()
+        run.answers.add(&sender.answers());
+        run.others += sender.rude();
+        let events = [sender.events(), left_behind].concat();
+        check::end(run, &database.address, &services, events).await
     }
 }

@@ -34,6 +34,11 @@ fn a_killed_service_loses_nothing_and_doubles_nothing_on_sqlite() {
 }
 
 #[test]
+fn a_service_that_is_told_to_end_finishes_what_it_has_begun() {
+    unharmed(&["drain"]);
+}
+
+#[test]
 fn a_connection_that_fails_at_any_message_loses_nothing_and_doubles_nothing() {
     unharmed(&["wire", "wire-load"]);
 }

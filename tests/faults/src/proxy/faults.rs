@@ -11,6 +11,10 @@ use tokio::{sync::watch, time::timeout};
 /// A stall that nobody lifts ends: longer than any limit of a delivery's.
 const STALL_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// A message that nobody asks for any longer comes all the same: `STATEMENT_TIME_MAX` of the crate,
+/// and a little more.
+const HOLD_TIME_MAX: Duration = Duration::from_secs(11);
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     /// To the server: a message that is cut has not arrived.
@@ -24,11 +28,23 @@ pub(crate) enum Fault {
     Cut,
     /// Nothing is passed on any more, in neither direction, and nobody learns that anybody has left.
     Stall,
+    /// The message comes when whoever waits for it has given up; until then nothing else passes on
+    /// that side.
+    Hold,
     Delay,
     /// The server's own failure, under that code.
     Error(&'static str),
     /// The server ends the session, with that code.
     Fatal(&'static str),
+}
+
+/// How often faults have happened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hits {
+    /// Connections cut or stalled, errors.
+    pub(crate) cuts: u64,
+    /// Messages that came later.
+    pub(crate) delays: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +70,14 @@ struct State {
     /// Of a million messages, those that are hit by a fault of any kind.
     per_million: u32,
     random: StdRng,
-    hits: u64,
+    hits: Hits,
+}
+
+impl Fault {
+    /// Errors are the server's own, at what it is asked.
+    pub(crate) fn fits(self, side: Side) -> bool {
+        side == Side::Asked || !matches!(self, Self::Error(_) | Self::Fatal(_))
+    }
 }
 
 impl Faults {
@@ -66,7 +89,7 @@ impl Faults {
                 plan: None,
                 per_million: 0,
                 random: StdRng::seed_from_u64(seed),
-                hits: 0,
+                hits: Hits::default(),
             }),
             lifted: watch::Sender::new(0),
         }
@@ -82,7 +105,7 @@ impl Faults {
         self.state().per_million = per_million;
     }
 
-    /// Ends all faults, and every connection that is stalled.
+    /// Ends all faults, and every connection that is stalled; what is held comes now.
     pub(crate) fn lift(&self) {
         let mut state = self.state();
         state.plan = None;
@@ -96,7 +119,7 @@ impl Faults {
         (state.asked, state.answered)
     }
 
-    pub(crate) fn hits(&self) -> u64 {
+    pub(crate) fn hits(&self) -> Hits {
         self.state().hits
     }
 
@@ -115,13 +138,25 @@ impl Faults {
         let fault = planned
             .map(|plan| plan.fault)
             .or_else(|| state.chance(side));
-        state.hits += u64::from(fault.is_some());
+        match fault {
+            None => {}
+            Some(Fault::Delay | Fault::Hold) => state.hits.delays += 1,
+            Some(_) => state.hits.cuts += 1,
+        }
         fault
     }
 
     pub(super) async fn stalled(&self) {
+        self.lifted_within(STALL_TIME_MAX).await;
+    }
+
+    pub(super) async fn held(&self) {
+        self.lifted_within(HOLD_TIME_MAX).await;
+    }
+
+    async fn lifted_within(&self, limit: Duration) {
         let mut lifted = self.lifted.subscribe();
-        let _lifted_or_long_enough = timeout(STALL_TIME_MAX, lifted.changed()).await;
+        let _lifted_or_long_enough = timeout(limit, lifted.changed()).await;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -137,7 +172,8 @@ impl State {
         Some(match (self.random.random_range(0..100), side) {
             // Each holds a place, and a counter that others wait for, for seconds.
             (0, _) => Fault::Stall,
-            (1..20, _) => Fault::Delay,
+            (1, _) => Fault::Hold,
+            (2..20, _) => Fault::Delay,
             (20..35, Side::Asked) => Fault::Error("40001"),
             (35..45, Side::Asked) => Fault::Error("25006"),
             (45..55, Side::Asked) => Fault::Fatal("57P01"),

@@ -15,7 +15,7 @@ use std::{
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncWriteExt, BufReader},
     net::{
         TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
@@ -25,7 +25,7 @@ use tokio::{
     time::sleep,
 };
 
-pub(crate) use faults::{Fault, Faults, Plan, Side};
+pub(crate) use faults::{Fault, Faults, Hits, Plan, Side};
 use wire::{ERROR_RESPONSE, Message, PASSWORD, QUERY, STARTUP, TERMINATE};
 
 use crate::database::Address;
@@ -94,14 +94,13 @@ impl Drop for Proxy {
     }
 }
 
-/// The URL with another host and port. That the client asks for encryption, and is refused, is one
-/// message more that can be hit.
+/// The URL with another host and port, and nothing encrypted.
 fn through(url: &str, here: SocketAddr) -> String {
     let (scheme, rest) = url.split_once("://").expect("a URL");
     let (authority, path) = rest.split_once('/').expect("a database");
     let user = authority.rsplit_once('@').map_or("", |(user, _)| user);
     let database = path.split('?').next().unwrap_or_default();
-    format!("{scheme}://{user}@{here}/{database}?sslmode=prefer")
+    format!("{scheme}://{user}@{here}/{database}?sslmode=disable")
 }
 
 /// A connection through the proxy.
@@ -130,10 +129,11 @@ async fn relay(
     };
     let passing = async {
         let mut from_client = BufReader::new(from_client);
-        let mut from_server = BufReader::new(from_server);
+        let from_server = BufReader::new(from_server);
         let mut to_server = to_server;
-        link.greet(&mut from_client, &mut from_server, &mut to_server)
-            .await?;
+        // The client's first message has no type.
+        let startup = Message::read_startup(&mut from_client).await?;
+        link.pass_to_server(startup, &mut to_server).await?;
         tokio::select! {
             ended = link.ask(from_client, to_server) => ended,
             ended = link.answer(from_server) => ended,
@@ -146,26 +146,6 @@ async fn relay(
 }
 
 impl Link {
-    /// The client's first messages, which have no type.
-    async fn greet(
-        &self,
-        from_client: &mut BufReader<OwnedReadHalf>,
-        from_server: &mut BufReader<OwnedReadHalf>,
-        to_server: &mut OwnedWriteHalf,
-    ) -> io::Result<()> {
-        loop {
-            let message = Message::read_startup(from_client).await?;
-            let asks_for_encryption = message.asks_for_encryption();
-            self.pass_to_server(message, to_server).await?;
-            if !asks_for_encryption {
-                return Ok(());
-            }
-            let refused = from_server.read_u8().await?;
-            self.meet(Side::Answered).await?;
-            self.to_client.lock().await.write_all(&[refused]).await?;
-        }
-    }
-
     async fn ask(
         &self,
         mut from_client: BufReader<OwnedReadHalf>,
@@ -255,6 +235,10 @@ impl Link {
             Some(Fault::Stall) => {
                 self.stalled.store(true, SeqCst);
                 self.never().await
+            }
+            Some(Fault::Hold) => {
+                self.faults.held().await;
+                Ok(None)
             }
             Some(Fault::Delay) => {
                 sleep(DELAY).await;

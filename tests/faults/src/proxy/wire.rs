@@ -16,10 +16,6 @@ pub(super) const PASSWORD: u8 = b'p';
 pub(super) const TERMINATE: u8 = b'X';
 pub(super) const ERROR_RESPONSE: u8 = b'E';
 
-/// Instead of a version: the client asks for encryption, and is answered with a single byte.
-const SSL_REQUEST: [u8; 4] = 80_877_103_u32.to_be_bytes();
-const GSS_ENCRYPTION_REQUEST: [u8; 4] = 80_877_104_u32.to_be_bytes();
-
 pub(super) struct Message {
     pub(super) kind: u8,
     /// All of it, as sent.
@@ -50,11 +46,6 @@ impl Message {
             kind: STARTUP,
             bytes,
         })
-    }
-
-    pub(super) fn asks_for_encryption(&self) -> bool {
-        let code = self.bytes.get(4..8);
-        code == Some(&SSL_REQUEST) || code == Some(&GSS_ENCRYPTION_REQUEST)
     }
 
     pub(super) fn is_commit(&self) -> bool {

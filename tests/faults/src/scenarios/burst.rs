@@ -14,7 +14,7 @@ use tokio::{
 use super::Order;
 use crate::{
     check,
-    client::{Client, Manners},
+    client::{Client, Heard, Manners},
     database::Database,
     events::{CALM, SLOW},
     report::Run,
@@ -30,7 +30,7 @@ const OTHERS: u32 = 16;
 const OTHERS_EVERY: Duration = Duration::from_millis(80);
 
 /// An answer to a copy that says nothing false.
-const ANSWERS: [Option<u16>; 2] = [Some(200), Some(409)];
+const ANSWERS: [Heard; 2] = [Heard::OK, Heard::Status(409)];
 
 pub(crate) async fn burst(processes: usize, order: Order) -> Run {
     let scenario = match processes {
@@ -44,14 +44,14 @@ pub(crate) async fn burst(processes: usize, order: Order) -> Run {
         acquire_time_max: Duration::from_secs(5),
         claim_wait_max: Duration::from_secs(2),
         handler_time_max: Duration::from_secs(10),
-        ..Settings::new(&database.address).calm()
+        ..Settings::new(&database.address, order.seed).calm()
     };
     let mut services = Vec::new();
     for _ in 0..processes {
         services.push(Service::start(settings.clone()).await);
     }
     let mut events = Vec::new();
-    run.damage.leaked = check::services(&services, &mut events).await;
+    check::places(&mut run, &services, &mut events).await;
     let copies = Copies::connect(&services).await;
     let mut ratios = Vec::new();
     let mut percentiles = Vec::new();
@@ -59,13 +59,13 @@ pub(crate) async fn burst(processes: usize, order: Order) -> Run {
         let quiet = others(&services, &format!("{round}_quiet"), &mut run, &mut events).await;
         let slow = format!("{SLOW}{round}");
         let name = format!("{round}_burst");
-        let (busy, wrong) = tokio::join!(
+        let (busy, heard) = tokio::join!(
             others(&services, &name, &mut run, &mut events),
             copies.deliver(&slow)
         );
-        run.faults += 1;
-        run.deliveries += COPIES as u64;
-        run.damage.unanswered.extend(wrong);
+        run.others += 1;
+        heard.iter().for_each(|heard| run.answers.note(*heard));
+        run.damage.unanswered.extend(wrong(&slow, &heard));
         events.push(slow);
         // In the first round code and caches are cold.
         if round > 0 {
@@ -73,24 +73,33 @@ pub(crate) async fn burst(processes: usize, order: Order) -> Run {
             percentiles.push((quiet, busy));
         }
     }
-    ratios.sort_by(f64::total_cmp);
-    let (least, most) = (ratios.first().copied(), ratios.last().copied());
-    let median = ratios.get(ratios.len() / 2).copied();
     run.notes.push(format!(
-        "p99 of other events with the copies, over p99 without: {:.2} {:.2} {:.2} (min, median, max)",
-        least.unwrap_or_default(),
-        median.unwrap_or_default(),
-        most.unwrap_or_default()
+        "p99 of other events with the copies, over p99 without: {}",
+        spread(ratios)
     ));
     run.notes
         .push(format!("p99 without and with: {percentiles:.1?}"));
-    run.damage
-        .leaked
-        .extend(check::services(&services, &mut events).await);
-    run.damage
-        .add(check::rows(&database.address, &events).await);
-    run.events = events.len();
-    run.end()
+    check::end(run, &database.address, &services, events).await
+}
+
+fn spread(mut ratios: Vec<f64>) -> String {
+    ratios.sort_by(f64::total_cmp);
+    let places = [0, ratios.len() / 2, ratios.len().saturating_sub(1)];
+    let [least, median, most] = places.map(|place| ratios.get(place).copied().unwrap_or(f64::NAN));
+    format!("{least:.2} {median:.2} {most:.2} (min, median, max)")
+}
+
+/// Those of the answers to copies that should not be.
+fn wrong(event: &str, heard: &[Heard]) -> Vec<String> {
+    let mut wrong: Vec<_> = heard
+        .iter()
+        .filter(|heard| !ANSWERS.contains(heard))
+        .map(|heard| format!("{event}: {heard:?}"))
+        .collect();
+    if !heard.contains(&Heard::OK) {
+        wrong.push(event.to_owned());
+    }
+    wrong
 }
 
 /// The 99th percentile of what other events take, from the time at which they are due, for five
@@ -115,17 +124,21 @@ async fn others(
             let mut due = first;
             for id in ids {
                 sleep_until(due).await;
-                let status = client.deliver(server, &id, Manners::Proper).await;
-                took.push((due.elapsed(), (status != Some(200)).then_some(id)));
+                let heard = client.deliver(server, &id, Manners::Proper).await;
+                took.push((due.elapsed(), (id, heard)));
                 due += OTHERS_EVERY;
             }
             took
         });
     }
-    let (mut took, wrong): (Vec<_>, Vec<_>) =
+    let (mut took, answers): (Vec<_>, Vec<_>) =
         connections.join_all().await.into_iter().flatten().unzip();
-    run.deliveries += took.len() as u64;
-    run.damage.unanswered.extend(wrong.into_iter().flatten());
+    for (id, heard) in answers {
+        run.answers.note(heard);
+        if heard != Heard::OK {
+            run.damage.unanswered.push(id);
+        }
+    }
     took.sort();
     took.get(took.len() * 99 / 100).copied().unwrap_or_default()
 }
@@ -148,8 +161,8 @@ impl Copies {
         Self(clients)
     }
 
-    /// All at once, a while after this is called; those that were answered wrongly.
-    async fn deliver(&self, event: &str) -> Vec<String> {
+    /// All at once, as soon as every client is ready; what they have heard.
+    async fn deliver(&self, event: &str) -> Vec<Heard> {
         let together = Arc::new(Barrier::new(COPIES));
         let mut deliveries = JoinSet::new();
         for (server, client) in &self.0 {
@@ -161,15 +174,6 @@ impl Copies {
                 client.deliver(server, &event, Manners::Proper).await
             });
         }
-        let answers = deliveries.join_all().await;
-        let mut wrong: Vec<_> = answers
-            .iter()
-            .filter(|answer| !ANSWERS.contains(answer))
-            .map(|answer| format!("{event}: {answer:?}"))
-            .collect();
-        if !answers.contains(&Some(200)) {
-            wrong.push(event.to_owned());
-        }
-        wrong
+        deliveries.join_all().await
     }
 }

@@ -8,7 +8,7 @@ use tokio::{sync::Semaphore, task::JoinSet, time::sleep};
 use super::{Order, kill::traffic};
 use crate::{
     check,
-    client::{Client, Manners},
+    client::{Client, Heard, Manners},
     database::Database,
     events::CALM,
     report::Run,
@@ -23,19 +23,27 @@ const AT_ONCE: usize = 16;
 /// As often as the client will not have died of it.
 const ATTEMPTS_MAX: usize = 50;
 
+/// The answers to a body that does not come, and to one delivery too many.
+const BODY_TOO_SLOW: u16 = 408;
+const OVERLOADED: u16 = 503;
+
 /// More of them leave or dawdle than not; each event is delivered again until one has stayed.
 pub(crate) async fn rude(database: Database, order: Order) -> Run {
-    let settings = vec![Settings::new(&database.address)];
+    let settings = vec![Settings::new(&database.address, order.seed)];
     let traffic = Traffic {
         connections: 64,
         rude_per_mille: 600,
+        stops_per_mille: 4,
         ..traffic(order)
     };
-    let mut stage = Stage::open("clients leave or dawdle", database, traffic, settings).await;
-    let seconds = order.pick(3, 60);
-    stage.run_for(seconds * 1000..seconds * 1000 + 1).await;
+    let stage = Stage::open("clients leave or dawdle", database, traffic, settings).await;
+    sleep(Duration::from_secs(order.pick(3, 60))).await;
     let mut run = stage.close().await;
-    run.faults = run.deliveries * 6 / 10;
+    for (status, what) in [(BODY_TOO_SLOW, "too slow"), (OVERLOADED, "refused")] {
+        if run.answers.of(status) == 0 {
+            run.damage.untried.push(format!("no delivery was {what}"));
+        }
+    }
     run
 }
 
@@ -48,12 +56,14 @@ pub(crate) async fn gone(database: Database, order: Order) -> Run {
         pause_ms_max: 20,
         remembers_begun: true,
         acquire_time_max: Duration::from_secs(5),
-        ..Settings::new(&database.address).calm()
+        // Or one could run out of time behind the others on a slow machine.
+        handler_time_max: Duration::from_secs(10),
+        ..Settings::new(&database.address, order.seed).calm()
     };
     let service = Service::start(settings).await;
     // Most clients would have left before the first connection was made.
     let mut events = Vec::new();
-    run.damage.leaked = check::services(slice::from_ref(&service), &mut events).await;
+    check::places(&mut run, slice::from_ref(&service), &mut events).await;
     let mut random = StdRng::seed_from_u64(order.seed);
     let once: Vec<_> = (0..order.pick(400, 4000))
         .map(|event| format!("{CALM}{event}"))
@@ -69,8 +79,10 @@ pub(crate) async fn gone(database: Database, order: Order) -> Run {
             Client::default().deliver(address, &id, manners).await
         });
     }
-    run.deliveries += deliveries.join_all().await.len() as u64;
-    run.faults = run.deliveries;
+    for heard in deliveries.join_all().await {
+        run.answers.note(heard);
+        run.others += u64::from(heard != Heard::NoServer);
+    }
 
     settle(&service).await;
     let begun = Client::default().get(service.address, "/begun").await;
@@ -81,17 +93,12 @@ pub(crate) async fn gone(database: Database, order: Order) -> Run {
     let begun: Vec<_> = begun.into_iter().collect();
     run.damage.lost = check::not_durable(&database.address, &begun).await;
 
-    run.deliveries += converge(&service, &once, &mut run.damage.unanswered).await;
+    converge(&service, &once, &mut run).await;
     events.extend(once);
-    let leaked = check::services(&[service], &mut events).await;
-    run.damage.leaked.extend(leaked);
-    run.damage
-        .add(check::rows(&database.address, &events).await);
-    run.events = events.len();
-    run.end()
+    check::end(run, &database.address, &[service], events).await
 }
 
-/// Idle twice in a row: a delivery may be between two connections.
+/// Idle three times in a row: a delivery may be between two connections.
 async fn settle(service: &Service) {
     for _ in 0..3 {
         service.is_idle_within(Duration::from_secs(30)).await;
@@ -99,22 +106,20 @@ async fn settle(service: &Service) {
     }
 }
 
-async fn converge(service: &Service, events: &[String], unanswered: &mut Vec<String>) -> u64 {
+async fn converge(service: &Service, events: &[String], run: &mut Run) {
     let mut client = Client::default();
-    let mut deliveries = 0;
     for id in events {
-        let mut status = None;
+        let mut heard = Heard::Nothing;
         for _ in 0..ATTEMPTS_MAX {
-            deliveries += 1;
-            status = client.deliver(service.address, id, Manners::Proper).await;
-            if status == Some(200) {
+            heard = client.deliver(service.address, id, Manners::Proper).await;
+            run.answers.note(heard);
+            if heard == Heard::OK {
                 break;
             }
             sleep(Duration::from_millis(20)).await;
         }
-        if status != Some(200) {
-            unanswered.push(id.clone());
+        if heard != Heard::OK {
+            run.damage.unanswered.push(id.clone());
         }
     }
-    deliveries
 }

@@ -5,19 +5,19 @@ use crate::{database::Database, report::Run, sender::Traffic, service::Settings,
 
 pub(crate) async fn on_postgres(order: Order) -> Run {
     let database = Database::postgres().await;
-    let services = vec![Settings::new(&database.address)];
+    let services = vec![Settings::new(&database.address, order.seed)];
     killed("kill -9 of the service", database, services, order).await
 }
 
 pub(crate) async fn two_on_postgres(order: Order) -> Run {
     let database = Database::postgres().await;
-    let services = vec![Settings::new(&database.address); 2];
+    let services = vec![Settings::new(&database.address, order.seed); 2];
     killed("kill -9 of one of two services", database, services, order).await
 }
 
 pub(crate) async fn on_sqlite(order: Order) -> Run {
     let database = Database::sqlite().await;
-    let services = vec![Settings::new(&database.address)];
+    let services = vec![Settings::new(&database.address, order.seed)];
     killed("kill -9 of the service", database, services, order).await
 }
 
@@ -40,6 +40,6 @@ pub(crate) fn traffic(order: Order) -> Traffic {
         connections: 24,
         seed: order.seed,
         rude_per_mille: 30,
-        events_max: usize::MAX,
+        stops_per_mille: 1,
     }
 }

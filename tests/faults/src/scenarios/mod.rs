@@ -2,6 +2,7 @@
 
 mod burst;
 mod clients;
+mod drain;
 mod kill;
 mod server;
 mod soak;
@@ -39,6 +40,7 @@ pub(crate) const NAMES: &[&str] = &[
     "kill-postgres",
     "kill-two-postgres",
     "kill-sqlite",
+    "drain",
     "wire",
     "wire-load",
     "terminated",
@@ -55,6 +57,10 @@ pub(crate) async fn run(name: &str, order: Order) -> Option<Vec<Run>> {
         "kill-postgres" => vec![kill::on_postgres(order).await],
         "kill-two-postgres" => vec![kill::two_on_postgres(order).await],
         "kill-sqlite" => vec![kill::on_sqlite(order).await],
+        "drain" => vec![
+            drain::drained(Database::postgres().await, order).await,
+            drain::drained(Database::sqlite().await, order).await,
+        ],
         "wire" => wire::at_every_message(order).await,
         "wire-load" => vec![wire::under_load(order).await],
         "terminated" => vec![server::terminated(order).await],

@@ -10,7 +10,7 @@ use crate::{
     database::{Address, Database, Direct},
     report::Run,
     service::Settings,
-    stage::Stage,
+    stage::{Stage, UNAVAILABLE},
 };
 
 /// Recovery included, ten times what it takes on two slow cores.
@@ -63,15 +63,12 @@ pub(crate) async fn of_its_own(order: Order) -> Vec<Run> {
 /// Sessions are ended while they are idle, in a transaction, or executing.
 pub(crate) async fn terminated(order: Order) -> Run {
     let database = Database::postgres().await;
-    let settings = vec![Settings::new(&database.address)];
+    let settings = vec![Settings::new(&database.address, order.seed)];
     let mut stage = Stage::open("sessions terminated", database, traffic(order), settings).await;
     let mut direct = connect(&stage.database.address).await;
     for _ in 0..order.pick(40, 600) {
         stage.run_for(1..100).await;
-        let ended = direct
-            .texts(&format!("select 'ended' from ({TERMINATE}) ended"))
-            .await;
-        stage.run.faults += ended.map_or(0, |ended| ended.len() as u64);
+        stage.run.kills += terminate(&mut direct, TERMINATE).await;
     }
     direct.close().await;
     stage.close().await
@@ -104,7 +101,12 @@ impl Own {
             .url()
             .replace("/postgres?", &format!("/{name}?"));
         let database = Database::on_own(&url).await;
-        let settings = vec![Settings::new(&database.address)];
+        let settings = Settings {
+            // Where no connection is left, it is waited for as long.
+            acquire_time_max: Duration::from_millis(300),
+            ..Settings::new(&database.address, order.seed)
+        };
+        let settings = vec![settings];
         Stage::open(scenario, database, traffic(order), settings).await
     }
 
@@ -118,7 +120,7 @@ impl Own {
                 .await;
             stage.check_acknowledged().await;
             stage.sender.resume();
-            stage.run.faults += 1;
+            stage.run.kills += 1;
         }
         stage.close().await
     }
@@ -128,17 +130,19 @@ impl Own {
         for _ in 0..order.pick(2, 15) {
             stage.run_for(100..400).await;
             let mut direct = connect(&stage.database.address).await;
-            direct.run(TERMINATE_ALL).await.expect("they are ended");
-            let mut taken = Vec::new();
-            while let Ok(connection) = Direct::connect(&stage.database.address).await {
-                taken.push(connection);
+            // Under load the service would be quicker to have its connections again.
+            stage.sender.pause().await;
+            stage.run.kills += terminate(&mut direct, TERMINATE_ALL).await;
+            let taken = take_all(&stage.database.address).await;
+            let since = stage.answered(UNAVAILABLE);
+            stage.sender.resume();
+            stage.run_until_answered(UNAVAILABLE, since).await;
+            stage.run_for(0..300).await;
+            for connection in taken {
+                connection.close().await;
             }
-            stage.run_for(200..600).await;
-            // Some of what is left is the service's own.
-            direct.run(TERMINATE_ALL).await.expect("they are ended");
-            stage.run_for(50..100).await;
+            stage.run.others += 1;
             direct.close().await;
-            stage.run.faults += 1;
         }
         stage.close().await
     }
@@ -148,10 +152,12 @@ impl Own {
         let mut stage = self.open("read-only", order).await;
         for _ in 0..order.pick(3, 20) {
             stage.run_for(50..300).await;
+            let since = stage.answered(UNAVAILABLE);
             run_all(&stage.database.address, &READ_ONLY).await;
-            stage.run_for(200..400).await;
+            stage.run_until_answered(UNAVAILABLE, since).await;
+            stage.run_for(0..300).await;
             run_all(&stage.database.address, &WRITABLE).await;
-            stage.run.faults += 1;
+            stage.run.others += 1;
         }
         stage.close().await
     }
@@ -175,6 +181,22 @@ impl Own {
             sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+/// How many sessions were ended.
+async fn terminate(direct: &mut Direct, sql: &str) -> u64 {
+    let ended = format!("select 'ended' from ({sql}) session");
+    let ended = direct.texts(&ended).await.expect("they are ended");
+    ended.len() as u64
+}
+
+/// Whatever sessions the server still has room for.
+async fn take_all(address: &Address) -> Vec<Direct> {
+    let mut taken = Vec::new();
+    while let Ok(connection) = Direct::connect(address).await {
+        taken.push(connection);
+    }
+    taken
 }
 
 async fn started_at(address: &Address) -> Option<String> {

@@ -14,7 +14,8 @@ use crate::{
     stage::Stage,
 };
 
-/// A delivery takes forty to fifty messages to and fro; half of them are duplicates, which take fewer.
+/// A delivery takes forty to fifty messages to and fro, a duplicate half as many: so many hit about
+/// one delivery in a hundred.
 const FAULTS_PER_MILLION: u32 = 450;
 
 const SAMPLES: u32 = 120;
@@ -32,6 +33,7 @@ const SESSIONS: &str = "select count(*)::text from pg_stat_activity
 
 #[derive(Clone, Copy, Debug)]
 struct Sample {
+    /// Zero where the system does not tell.
     resident_kib: u64,
     sessions: u64,
     open: u64,
@@ -42,7 +44,7 @@ pub(crate) async fn soak(order: Order) -> Run {
     let proxy = Proxy::before(&database.address, order.seed).await;
     let settings = Settings {
         failures_per_mille: 10,
-        ..Settings::new(&proxy.address)
+        ..Settings::new(&proxy.address, order.seed)
     };
     let traffic = Traffic {
         connections: 48,
@@ -53,7 +55,11 @@ pub(crate) async fn soak(order: Order) -> Run {
     proxy.faults.at_random(FAULTS_PER_MILLION);
     let samples = sampled(&stage, Duration::from_secs(60) * minutes(order)).await;
     proxy.faults.lift();
-    stage.run.faults += proxy.faults.hits();
+    stage.run.note_hits(proxy.faults.hits());
+    if samples.iter().any(|sample| sample.resident_kib == 0) {
+        let unknown = "the service's memory cannot be read".to_owned();
+        stage.run.damage.untried.push(unknown);
+    }
     for (what, read, slack) in [
         ("resident KiB", resident as fn(&Sample) -> u64, 4_096),
         // The server does not know of a stall that its session is of no use any more.
@@ -96,7 +102,10 @@ async fn sampled(stage: &Stage, duration: Duration) -> Vec<Sample> {
     for sample in 1..=SAMPLES {
         let due = begun_at + duration * sample / SAMPLES;
         sleep(due.saturating_duration_since(Instant::now())).await;
-        let resident = stage.services.iter().map(|service| service.resident_kib());
+        let resident = stage
+            .services
+            .iter()
+            .filter_map(|service| service.resident_kib());
         samples.push(Sample {
             resident_kib: resident.sum(),
             sessions: number(&mut direct, SESSIONS).await,

@@ -8,40 +8,51 @@ use tokio::time::{Instant, sleep};
 use super::{Order, kill::traffic};
 use crate::{
     check,
-    client::{Client, Manners},
+    client::{Client, Heard, Manners},
     database::{Database, Direct},
     events::CALM,
     report::Run,
     service::{Service, Settings},
-    stage::Stage,
+    stage::{Stage, UNAVAILABLE},
 };
 
 const CONVERGE_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// The answer to a delivery whose COMMIT fails.
+const COMMIT_REFUSED: &[u16] = &[500];
+
+/// Likewise, or whose first statement fails, or one of the handler's.
+const WRITE_FAILED: &[u16] = &[500, 503];
+
 /// By SQLite's own limit: `SQLITE_FULL`, of the statement that wants another page.
 pub(crate) async fn full(order: Order) -> Run {
-    let mut stage = open("disk full", order, |settings| settings).await;
+    let mut stage = open("disk full", order, Settings::calm).await;
     for _ in 0..order.pick(5, 60) {
         stage.run_for(20..200).await;
+        let since = stage.answered(WRITE_FAILED);
         stage.ask("/pages/1").await;
-        stage.run_for(100..300).await;
+        stage.run_until_answered(WRITE_FAILED, since).await;
+        stage.run_for(0..200).await;
         stage.ask("/pages/0").await;
-        stage.run.faults += 1;
+        stage.run.others += 1;
     }
     stage.close().await
 }
 
 /// By the system: writes fail, of the log at COMMIT above all.
 pub(crate) async fn write_fails(order: Order) -> Run {
-    let mut stage = open("writes fail", order, |settings| settings).await;
+    let mut stage = open("writes fail", order, Settings::calm).await;
     for round in 0..order.pick(4, 60) {
         stage.run_for(20..100).await;
         let settings = |settings: Settings| Settings {
             rollback_journal: round % 2 == 1,
             ..settings
         };
+        let since = stage.answered(WRITE_FAILED);
         stage.restart(settings, Some(16 + 16 * (round % 10))).await;
-        stage.run_for(100..300).await;
+        stage.run_until_answered(WRITE_FAILED, since).await;
+        stage.run_for(0..200).await;
+        stage.run.others += 1;
         let settings = |settings: Settings| Settings {
             rollback_journal: false,
             ..settings
@@ -59,8 +70,13 @@ pub(crate) async fn read_only(order: Order) -> Run {
                 read_only,
                 ..settings
             };
+            let since = stage.answered(UNAVAILABLE);
             stage.restart(settings, None).await;
-            stage.run_for(50..200).await;
+            if read_only {
+                stage.run_until_answered(UNAVAILABLE, since).await;
+                stage.run.others += 1;
+            }
+            stage.run_for(0..150).await;
         }
     }
     stage.close().await
@@ -71,7 +87,7 @@ pub(crate) async fn commit_refused(order: Order) -> Run {
     let without_log = |settings: Settings| Settings {
         rollback_journal: true,
         claim_wait_max: Duration::from_millis(50),
-        ..settings
+        ..settings.calm()
     };
     let mut stage = open("COMMIT refused", order, without_log).await;
     for _ in 0..order.pick(6, 80) {
@@ -79,13 +95,15 @@ pub(crate) async fn commit_refused(order: Order) -> Run {
         let mut reader = Direct::connect(&stage.database.address)
             .await
             .expect("a connection");
+        let since = stage.answered(COMMIT_REFUSED);
         if reader
             .run("begin; select count(*) from bookings")
             .await
             .is_ok()
         {
-            stage.run.faults += 1;
-            stage.run_for(60..250).await;
+            stage.run_until_answered(COMMIT_REFUSED, since).await;
+            stage.run_for(0..200).await;
+            stage.run.others += 1;
         }
         reader.close().await;
     }
@@ -94,7 +112,7 @@ pub(crate) async fn commit_refused(order: Order) -> Run {
 
 async fn open(scenario: &'static str, order: Order, with: impl Fn(Settings) -> Settings) -> Stage {
     let database = Database::sqlite().await;
-    let settings = vec![with(Settings::new(&database.address))];
+    let settings = vec![with(Settings::new(&database.address, order.seed))];
     Stage::open(scenario, database, traffic(order), settings).await
 }
 
@@ -104,60 +122,61 @@ async fn open(scenario: &'static str, order: Order, with: impl Fn(Settings) -> S
 ///
 /// The handler gives up at an error. One that swallows this one can be right in nothing: SQLite may
 /// have rolled back, undone the statement, or executed it all the same.
-pub(crate) async fn interrupted(_: Order) -> Run {
+pub(crate) async fn interrupted(order: Order) -> Run {
     let database = Database::sqlite().await;
-    let mut run = Run::begin("n-th step interrupted", database.address.name());
     let settings = Settings {
         connections: 2,
-        ..Settings::new(&database.address).calm()
+        ..Settings::new(&database.address, order.seed).calm()
     };
     let mut lane = Lane {
+        run: Run::begin("n-th step interrupted", database.address.name()),
         service: Service::start(settings).await,
         client: Client::default(),
         events: Vec::new(),
-        deliveries: 0,
-        unanswered: Vec::new(),
+        missed: Vec::new(),
     };
+    let mut planned = 0;
     for place in ["claim", "handler"] {
         let steps = lane.count(place).await;
-        run.notes.push(format!("{place}: {steps} steps"));
+        lane.run.notes.push(format!("{place}: {steps} steps"));
         for step in 1..=steps {
             for times in ["once", "ever"] {
                 lane.interrupt(place, times, step).await;
-                run.faults += 1;
+                planned += 1;
             }
         }
     }
-    lane.ask("/interrupt/claim/once/0").await;
-    let mut events = lane.events;
-    run.deliveries = lane.deliveries;
-    run.damage.unanswered = lane.unanswered;
-    run.damage.leaked = check::services(&[lane.service], &mut events).await;
-    run.damage
-        .add(check::rows(&database.address, &events).await);
-    run.events = events.len();
-    run.end()
+    lane.arm("claim", "once", 0).await;
+    let Lane {
+        mut run,
+        service,
+        events,
+        missed,
+        ..
+    } = lane;
+    run.note_missed(&missed, planned);
+    check::end(run, &database.address, &[service], events).await
 }
 
 struct Lane {
+    run: Run,
     service: Service,
     client: Client,
     events: Vec<String>,
-    deliveries: u64,
-    unanswered: Vec<String>,
+    /// Those whose step was not reached.
+    missed: Vec<String>,
 }
 
 impl Lane {
     /// The steps of a delivery to which nothing happens, on a connection that was used before.
     async fn count(&mut self, place: &str) -> i64 {
-        self.ask(&format!("/interrupt/{place}/once/0")).await;
+        self.arm(place, "once", 0).await;
         let mut steps = 0;
         for name in ["first", "second", "third"] {
             let id = format!("{CALM}{place}_{name}");
             self.converge(&id).await;
             self.events.push(id);
-            let counted = self.ask(&format!("/interrupt/{place}/once/0")).await;
-            steps = steps.max(counted.parse().unwrap_or(0));
+            steps = steps.max(self.arm(place, "once", 0).await);
         }
         steps
     }
@@ -165,10 +184,12 @@ impl Lane {
     async fn interrupt(&mut self, place: &str, times: &str, step: i64) {
         let id = format!("{CALM}{place}_{step}_{times}");
         self.service.is_idle_within(CONVERGE_TIME_MAX).await;
-        self.ask(&format!("/interrupt/{place}/{times}/{step}"))
-            .await;
+        self.arm(place, times, step).await;
         self.deliver(&id).await;
-        self.ask(&format!("/interrupt/{place}/once/0")).await;
+        match self.arm(place, "once", 0).await >= step {
+            true => self.run.kills += 1,
+            false => self.missed.push(id.clone()),
+        }
         self.converge(&id).await;
         self.events.push(id);
     }
@@ -176,23 +197,26 @@ impl Lane {
     async fn converge(&mut self, id: &str) {
         let end = Instant::now() + CONVERGE_TIME_MAX;
         while Instant::now() < end {
-            if self.deliver(id).await == Some(200) {
+            if self.deliver(id).await == Heard::OK {
                 return;
             }
             sleep(Duration::from_millis(10)).await;
         }
-        self.unanswered.push(id.to_owned());
+        self.run.damage.unanswered.push(id.to_owned());
     }
 
-    async fn deliver(&mut self, id: &str) -> Option<u16> {
-        self.deliveries += 1;
-        self.client
-            .deliver(self.service.address, id, Manners::Proper)
-            .await
+    async fn deliver(&mut self, id: &str) -> Heard {
+        let server = self.service.address;
+        let heard = self.client.deliver(server, id, Manners::Proper).await;
+        self.run.answers.note(heard);
+        heard
     }
 
-    async fn ask(&mut self, path: &str) -> String {
-        let answer = self.client.get(self.service.address, path).await;
-        answer.expect("the service answers")
+    /// Has that step interrupted, none if it is zero; the steps since this was last asked.
+    async fn arm(&mut self, place: &str, times: &str, step: i64) -> i64 {
+        let path = format!("/interrupt/{place}/{times}/{step}");
+        let steps = self.client.get(self.service.address, &path).await;
+        let steps = steps.expect("the service answers");
+        steps.parse().expect("a number")
     }
 }

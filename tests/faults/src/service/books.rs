@@ -16,13 +16,17 @@ use crate::database::Address;
 
 pub(crate) trait Books: Ledger<Connection: Interruptible> {
     fn pool(settings: &Settings) -> Pool<Self>;
-    /// How many transactions the layer lets run at once.
-    fn places(settings: &Settings) -> usize;
+    /// Whether a statement that fails leaves the rest of its transaction in place.
+    const KEEPS_REST: bool;
     fn count(
         connection: &mut Self::Connection,
         shard: i32,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
     fn append(
+        connection: &mut Self::Connection,
+        event: &str,
+    ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
+    fn leave_trace(
         connection: &mut Self::Connection,
         event: &str,
     ) -> impl Future<Output = Result<(), sqlx::Error>> + Send;
@@ -45,6 +49,14 @@ macro_rules! statements {
             appended.bind(event).execute(connection).await.map(|_| ())
         }
 
+        async fn leave_trace(
+            connection: &mut Self::Connection,
+            event: &str,
+        ) -> Result<(), sqlx::Error> {
+            let left = query("insert into traces (event_id) values ($1)");
+            left.bind(event).execute(connection).await.map(|_| ())
+        }
+
         async fn run(
             connection: &mut Self::Connection,
             sql: &'static str,
@@ -55,6 +67,8 @@ macro_rules! statements {
 }
 
 impl Books for Postgres {
+    const KEEPS_REST: bool = false;
+
     fn pool(settings: &Settings) -> Pool<Self> {
         let Address::Postgres(url) = &settings.database else {
             unreachable!("chosen by the address");
@@ -65,14 +79,12 @@ impl Books for Postgres {
             .connect_lazy_with(options)
     }
 
-    fn places(settings: &Settings) -> usize {
-        settings.connections as usize - 1
-    }
-
     statements!();
 }
 
 impl Books for Sqlite {
+    const KEEPS_REST: bool = true;
+
     fn pool(settings: &Settings) -> Pool<Self> {
         let Address::Sqlite(file) = &settings.database else {
             unreachable!("chosen by the address");
@@ -98,10 +110,6 @@ impl Books for Sqlite {
                 Box::pin(async move { SABOTAGE.before_delivery(connection).await.map(|()| true) })
             })
             .connect_lazy_with(options)
-    }
-
-    fn places(_: &Settings) -> usize {
-        1
     }
 
     statements!();

@@ -3,30 +3,32 @@
 use std::{env, fs, net::SocketAddr, process::Stdio, time::Duration};
 
 use tokio::{
-    io::{AsyncBufReadExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     process::{Child, ChildStdout, Command},
     time::{Instant, sleep, timeout},
 };
 
-use super::Settings;
-use crate::{client::Client, database::Address};
+use super::{END, Settings};
+use crate::client::Client;
 
 /// A hundred times what it takes on two slow cores.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// Longer than any delivery that such a service has in hand.
+const END_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct Service {
     process: Child,
     pub(crate) address: SocketAddr,
     pub(crate) settings: Settings,
-    /// Or the process could write no more.
-    _output: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
 }
 
 impl Service {
     pub(crate) async fn start(settings: Settings) -> Self {
         let program = env::current_exe().expect("the program's own file");
         let mut command = Command::new(program);
-        command.arg("serve").args(settings.arguments());
+        command.args(["serve", &settings.argument()]);
         Self::of(command, settings).await
     }
 
@@ -38,8 +40,7 @@ impl Service {
         command
             .args(["-c", script, "faults", &kibibytes.to_string()])
             .arg(program)
-            .arg("serve")
-            .args(settings.arguments());
+            .args(["serve", &settings.argument()]);
         Self::of(command, settings).await
     }
 
@@ -63,7 +64,7 @@ impl Service {
                 .and_then(|address| address.parse().ok())
                 .expect("an address"),
             settings,
-            _output: output,
+            output,
         }
     }
 
@@ -72,16 +73,43 @@ impl Service {
         self.process.kill().await.expect("it can be killed");
     }
 
-    /// Kilobytes of memory in use.
-    pub(crate) fn resident_kib(&self) -> u64 {
-        let status = self
-            .process
-            .id()
-            .and_then(|id| fs::read_to_string(format!("/proc/{id}/status")).ok());
-        let line = status.as_deref().unwrap_or_default();
-        let line = line.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        line.and_then(|line| line.split_whitespace().next()?.parse().ok())
-            .unwrap_or(0)
+    /// Waits until all connections of its pool can be had at once.
+    pub(crate) async fn has_all_connections_within(&self, limit: Duration) -> bool {
+        let all = self.settings.connections.to_string();
+        let end = Instant::now() + limit;
+        while Instant::now() < end {
+            let had = Client::default().get(self.address, "/connections").await;
+            if had.as_ref() == Some(&all) {
+                return true;
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        false
+    }
+
+    /// Has it accept nothing more, finish and exit; the events whose handlers it has begun. `None` if
+    /// it does not end.
+    pub(crate) async fn end(&mut self) -> Option<Vec<String>> {
+        let mut input = self.process.stdin.take()?;
+        input.write_all(END.as_bytes()).await.ok()?;
+        input.write_all(b"\n").await.ok()?;
+        let mut begun = String::new();
+        let read = timeout(END_TIME_MAX, self.output.read_to_string(&mut begun)).await;
+        read.ok()?.ok()?;
+        let ended = timeout(END_TIME_MAX, self.process.wait()).await;
+        let success = ended.ok()?.ok()?.success();
+        let begun = begun.lines().filter(|id| !id.is_empty());
+        success.then(|| begun.map(str::to_owned).collect())
+    }
+
+    /// Kibibytes of memory in use, where the system tells.
+    pub(crate) fn resident_kib(&self) -> Option<u64> {
+        let id = self.process.id()?;
+        let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.split_whitespace().next()?.parse().ok()
     }
 
     /// Connections of its pool, and those of them that nobody uses.
@@ -103,12 +131,5 @@ impl Service {
             sleep(Duration::from_millis(20)).await;
         }
         false
-    }
-
-    pub(crate) fn places(&self) -> usize {
-        match self.settings.database {
-            Address::Postgres(_) => self.settings.connections as usize - 1,
-            Address::Sqlite(_) => 1,
-        }
     }
 }

@@ -4,12 +4,15 @@ mod books;
 mod child;
 mod sabotage;
 mod settings;
+mod together;
 
 use std::{
     collections::VecDeque,
-    io::{self, Read},
-    process,
-    sync::{Arc, Mutex, PoisonError},
+    io, process,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     thread,
     time::Duration,
 };
@@ -23,7 +26,11 @@ use axum::{
 use axum_stripe_webhook::{EventTx, ProcessOnceLayer, SigningSecret, Verifier};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{Pool, Postgres, Sqlite};
-use tokio::{net::TcpListener, sync::Barrier, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::oneshot,
+    time::{sleep, timeout},
+};
 
 use crate::{
     database::{Address, SHARDS},
@@ -33,21 +40,36 @@ use books::Books;
 pub(crate) use child::Service;
 use sabotage::SABOTAGE;
 pub(crate) use settings::Settings;
+use together::Together;
 
 /// Ids of begun events that are remembered: no scenario that asks for them has as many.
 const BEGUN_MAX: usize = 100_000;
+
+/// How long a body may take: some clients stop within theirs.
+const BODY_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Fewer than the deliveries that are left behind where most clients leave, so that some are refused.
+const DELIVERIES_MAX: usize = 64;
+
+/// For all connections of the pool to be had; most are open already.
+const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// The line on its input that has the service end.
+const END: &str = "end";
 
 struct Shop<DB: Books> {
     pool: Pool<DB>,
     settings: Settings,
     random: Mutex<StdRng>,
-    /// Passed by as many handlers as there are places, at once.
-    together: Barrier,
+    /// As many handlers as there are places.
+    together: Together,
+    /// Every handler fails.
+    fails: AtomicBool,
     begun: Mutex<VecDeque<String>>,
 }
 
-/// How a handler ends. Nothing but `Done` may leave a trace; on SQLite `Swallows` may too, whose
-/// failed statement is undone while the rest stays.
+/// How a handler ends. Nothing but `Done` may leave a trace, so all others write one; on SQLite
+/// `Swallows` may too, whose failed statement is undone while the rest stays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mood {
     Done,
@@ -71,6 +93,8 @@ pub(crate) async fn serve(arguments: &[String]) {
     }
 }
 
+/// Serves until it is to end, and lists the events whose handlers have begun when all of them have
+/// ended too.
 async fn serve_on<DB: Books>(settings: Settings) {
     let pool = DB::pool(&settings);
     let verifier = Verifier::new(SigningSecret::new(SECRET).expect("a secret"));
@@ -78,30 +102,46 @@ async fn serve_on<DB: Books>(settings: Settings) {
         .acquire_time_max(settings.acquire_time_max)
         .claim_wait_max(settings.claim_wait_max)
         .handler_time_max(settings.handler_time_max)
-        .body_time_max(Duration::from_secs(1));
+        .body_time_max(BODY_TIME_MAX)
+        .deliveries_max(DELIVERIES_MAX);
     let shop = Arc::new(Shop {
         pool,
         random: Mutex::new(StdRng::seed_from_u64(settings.seed)),
-        together: Barrier::new(DB::places(&settings)),
+        together: Together::of(settings.places()),
+        fails: AtomicBool::new(false),
         begun: Mutex::default(),
         settings,
     });
     let app = Router::new()
-        .route("/webhook", post(book::<DB>).route_layer(layer))
+        .route("/webhook", post(book::<DB>).route_layer(layer.clone()))
         .route("/pool", get(pool_state::<DB>))
+        .route("/connections", get(connections::<DB>))
         .route("/begun", get(begun::<DB>))
+        .route("/fails/{all}", get(fail::<DB>))
         .route("/interrupt/{place}/{times}/{step}", get(interrupt))
         .route("/pages/{max}", get(limit_pages))
-        .with_state(shop);
+        .with_state(Arc::clone(&shop));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     println!("listening on {address}");
-    // Whoever started this process is gone when its input ends.
+    let served = axum::serve(listener, app).with_graceful_shutdown(end_of_service());
+    served.await.expect("it serves");
+    layer.drain().await;
+    println!("{}", shop.take_begun());
+}
+
+/// As a SIGTERM would tell.
+async fn end_of_service() {
+    let (end, ended) = oneshot::channel();
     thread::spawn(|| {
-        let _ended = io::stdin().read(&mut [0]);
-        process::exit(0);
+        let line = io::stdin().lines().next();
+        if !line.is_some_and(|line| line.is_ok_and(|line| line == END)) {
+            // Whoever started this process is gone.
+            process::exit(1);
+        }
+        let _it_serves_no_more = end.send(());
     });
-    axum::serve(listener, app).await.expect("it serves");
+    let _told = ended.await;
 }
 
 async fn book<DB: Books>(State(shop): State<Arc<Shop<DB>>>, mut tx: EventTx<DB>) -> StatusCode {
@@ -111,11 +151,13 @@ async fn book<DB: Books>(State(shop): State<Arc<Shop<DB>>>, mut tx: EventTx<DB>)
     if event.starts_with(SLOW) {
         sleep(Duration::from_secs(1)).await;
     }
+    if let Some((meeting, _)) = event.rsplit_once('_')
+        && event.starts_with(TOGETHER)
+    {
+        shop.together.meet(meeting).await;
+    }
     if write(&mut tx, &event, mood, pause).await.is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR;
-    }
-    if event.starts_with(TOGETHER) {
-        shop.together.wait().await;
     }
     end(&mut tx, mood, shop.settings.handler_time_max * 2).await
 }
@@ -128,6 +170,9 @@ async fn write<DB: Books>(
 ) -> Result<(), sqlx::Error> {
     SABOTAGE.before_statements_of_the_handler(&mut **tx).await?;
     DB::count(tx, shard(event)).await?;
+    if mood != Mood::Done && !(mood == Mood::Swallows && DB::KEEPS_REST) {
+        DB::leave_trace(tx, event).await?;
+    }
     if !pause.is_zero() {
         sleep(pause).await;
     }
@@ -160,9 +205,17 @@ impl<DB: Books> Shop<DB> {
         }
     }
 
+    fn take_begun(&self) -> String {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        Vec::from(std::mem::take(&mut *begun)).join("\n")
+    }
+
     fn mood(&self, event: &str) -> (Mood, Duration) {
         if event.starts_with(TOGETHER) {
             return (Mood::Done, Duration::ZERO);
+        }
+        if self.fails.load(SeqCst) {
+            return (Mood::Fails, Duration::ZERO);
         }
         let mut random = self.random.lock().unwrap_or_else(PoisonError::into_inner);
         let pause = match random.random_range(0..100) < self.settings.pause_percent {
@@ -195,8 +248,24 @@ async fn pool_state<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
 }
 
 async fn begun<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
-    let mut begun = shop.begun.lock().unwrap_or_else(PoisonError::into_inner);
-    Vec::from(std::mem::take(&mut *begun)).join("\n")
+    shop.take_begun()
+}
+
+/// How many connections of its pool can be had at once.
+async fn connections<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
+    let mut had = Vec::new();
+    let all = async {
+        for _ in 0..shop.settings.connections {
+            let connection = shop.pool.acquire().await;
+            had.extend(connection.ok());
+        }
+    };
+    let _some_are_missing = timeout(CONNECTIONS_TIME_MAX, all).await;
+    had.len().to_string()
+}
+
+async fn fail<DB: Books>(State(shop): State<Arc<Shop<DB>>>, Path(all): Path<bool>) {
+    shop.fails.store(all, SeqCst);
 }
 
 async fn interrupt(Path((place, times, step)): Path<(String, String, i64)>) -> String {

@@ -1,10 +1,12 @@
 //! What the service is told on its command line.
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::database::Address;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) struct Settings {
     pub(crate) database: Address,
     pub(crate) connections: u32,
@@ -25,11 +27,11 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
-    pub(crate) fn new(database: &Address) -> Self {
+    pub(crate) fn new(database: &Address, seed: u64) -> Self {
         Self {
             database: database.clone(),
             connections: 9,
-            seed: 0,
+            seed,
             failures_per_mille: 30,
             pause_percent: 10,
             pause_ms_max: 5,
@@ -51,59 +53,21 @@ impl Settings {
         }
     }
 
-    pub(crate) fn arguments(&self) -> Vec<String> {
-        let (kind, place) = match &self.database {
-            Address::Postgres(url) => ("postgres", url.clone()),
-            Address::Sqlite(file) => ("sqlite", file.display().to_string()),
-        };
-        let milliseconds = |duration: Duration| duration.as_millis().to_string();
-        vec![
-            kind.to_owned(),
-            place,
-            self.connections.to_string(),
-            self.seed.to_string(),
-            self.failures_per_mille.to_string(),
-            self.pause_percent.to_string(),
-            self.pause_ms_max.to_string(),
-            milliseconds(self.acquire_time_max),
-            milliseconds(self.claim_wait_max),
-            milliseconds(self.handler_time_max),
-            self.rollback_journal.to_string(),
-            self.read_only.to_string(),
-            self.remembers_begun.to_string(),
-        ]
-    }
-
-    /// The inverse of `arguments`.
-    pub(crate) fn from_arguments(arguments: &[String]) -> Self {
-        let mut arguments = arguments.iter().cloned();
-        let mut next = || arguments.next().expect("an argument");
-        let (kind, place) = (next(), next());
-        let mut number = || next().parse::<u64>().expect("a number");
-        let (connections, seed) = (narrow(number()), number());
-        let failures_per_mille = narrow(number());
-        let (pause_percent, pause_ms_max) = (narrow(number()), number());
-        let mut duration = || Duration::from_millis(number());
-        Self {
-            database: match kind.as_str() {
-                "postgres" => Address::Postgres(place),
-                _ => Address::Sqlite(PathBuf::from(place)),
-            },
-            connections,
-            seed,
-            failures_per_mille,
-            pause_percent,
-            pause_ms_max,
-            acquire_time_max: duration(),
-            claim_wait_max: duration(),
-            handler_time_max: duration(),
-            rollback_journal: next() == "true",
-            read_only: next() == "true",
-            remembers_begun: next() == "true",
+    /// How many transactions the layer lets run at once.
+    pub(crate) fn places(&self) -> usize {
+        match self.database {
+            Address::Postgres(_) => self.connections as usize - 1,
+            Address::Sqlite(_) => 1,
         }
     }
-}
 
-fn narrow(number: u64) -> u32 {
-    u32::try_from(number).expect("a small number")
+    pub(crate) fn argument(&self) -> String {
+        serde_json::to_string(self).expect("they are written")
+    }
+
+    /// The inverse of `argument`.
+    pub(crate) fn from_arguments(arguments: &[String]) -> Self {
+        let argument = arguments.first().map(String::as_str);
+        serde_json::from_str(argument.unwrap_or_default()).expect("settings")
+    }
 }
