@@ -58,7 +58,7 @@ impl CheckoutSession {
         let amount = match (self.payment_status.as_str(), self.amount_total) {
             ("paid", Some(amount)) => amount,
             ("no_payment_required", None | Some(0)) => 0,
-            ("no_payment_required" | "unpaid", _) => return Err(Disposition::Done),
+            ("unpaid", _) => return Err(Disposition::Done),
             _ => return kept("unknown_payment"),
         };
         let Some(order_id) = self.order_id().map(str::to_owned) else {

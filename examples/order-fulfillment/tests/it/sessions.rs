@@ -29,7 +29,7 @@ async fn only_the_words_that_say_so_pay<DB: Shop<Connection: Rows>>(bench: Bench
         }
         assert_eq!(bench.state_of(&session).await, "pending 0 none", "{name}");
     }
-    assert_eq!(bench.kept().await, ["handler_unknown_payment"; 2]);
+    assert_eq!(bench.kept().await, ["handler_unknown_payment"; 4]);
     assert!(bench.counts().await.contains(&("stripe_effects", 0)));
 }
 
