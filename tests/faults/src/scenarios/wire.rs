@@ -25,7 +25,9 @@ use crate::{
 /// holds: `STATEMENT_TIME_MAX` of the crate, the wait for a copy, and something for slow machines.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(14);
 
-/// What a stalled session holds is free after twice the handler's time at the latest.
+/// Beside twice the handler's time, until a lane can deliver again: a place is taken for the handler's
+/// time and ten seconds while the server is still at work, and that may wait for a counter which the
+/// held session of another lane has for as long.
 const CONVERGE_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// A unique violation is no duplicate, and only at the claim a lock that is not to be had means that
@@ -165,6 +167,7 @@ impl Sweep {
             missed: Vec::new(),
             damage: Damage::default(),
             answer_time_max: self.handler_time_max + ANSWER_TIME_MAX,
+            converge_time_max: 2 * self.handler_time_max + CONVERGE_TIME_MAX,
         }
     }
 
@@ -218,6 +221,7 @@ struct Swept {
     missed: Vec<String>,
     damage: Damage,
     answer_time_max: Duration,
+    converge_time_max: Duration,
 }
 
 impl Swept {
@@ -301,7 +305,12 @@ impl Swept {
     }
 
     async fn settle(&mut self, id: &str) {
-        if !self.lane.service.is_idle_within(CONVERGE_TIME_MAX).await {
+        if !self
+            .lane
+            .service
+            .is_idle_within(self.converge_time_max)
+            .await
+        {
             let leaked = format!("before {id}: a connection stays in use");
             self.damage.leaked.push(leaked);
         }
@@ -317,7 +326,7 @@ impl Swept {
     }
 
     async fn converge(&mut self, id: &str) {
-        let end = Instant::now() + CONVERGE_TIME_MAX;
+        let end = Instant::now() + self.converge_time_max;
         while Instant::now() < end {
             if self.deliver(id).await == Heard::OK {
                 return;
