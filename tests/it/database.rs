@@ -126,7 +126,7 @@ impl TestBackend for Sqlite {
             .filename(url)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .busy_timeout(Duration::from_millis(500));
+            .busy_timeout(Duration::from_secs(2));
         let pool = SqlitePoolOptions::new().max_connections(connections);
         pool.connect_with(options).await.expect("a database")
     }
