@@ -15,8 +15,8 @@ use crate::{event::ObjectError, telemetry};
 /// API version can change. One that does not fit is a fault of the type, and does not fit any better
 /// when it is delivered again: the event is quarantined with the path of the misfit, answered with
 /// 200 and logged as a warning. Mend the type, then
-/// [release](crate::ProcessOnceLayer::release) what was kept. Thin events carry no object, and end
-/// likewise.
+/// [release](crate::ProcessOnceLayer::release) what was kept; a delivery of the event that fits, of its
+/// twin say, is processed as well. Thin events carry no object, and end likewise.
 ///
 /// ```
 /// use axum_stripe_webhook::{EventTx, StripeObject};

@@ -80,8 +80,8 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         wait_max.saturating_add(STATEMENT_TIME_MAX)
     }
 
-    /// Likewise, also if the entry is there because a guard has stopped the event: this delivery of it
-    /// has passed.
+    /// Likewise, also if the entry is there because a guard has stopped the event or it did not fit: this
+    /// delivery of it has passed, or may fit.
     pub(crate) async fn claim_or_readmit(
         &mut self,
         entry: &Entry<'_>,

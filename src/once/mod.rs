@@ -20,7 +20,7 @@
 //!    connections, and opens one (READ COMMITTED).
 //! 7. It claims the event: `insert … on conflict do nothing` into `processed_stripe_events`. No row
 //!    written: a duplicate, 200, unless a guard has stopped the event and this delivery of it has
-//!    passed: then what was kept of it is deleted, and it is claimed after all. Another process has
+//!    passed, or its object did not fit before: then what was kept of it is deleted, and it is claimed after all. Another process has
 //!    the event in hand: 409 after a limited wait.
 //! 8. The handler runs, within its time limit. A panic is caught.
 //! 9. The transaction is taken back from the handler. Not there any more: 500.
