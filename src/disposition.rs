@@ -91,7 +91,14 @@ pub(crate) enum Ending {
     Misfit(Arc<str>),
     Discarded(Arc<str>),
     /// Wanted later, as the answer says.
-    Delayed,
+    Delayed(Delay),
+}
+
+/// When an event is wanted again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delay {
+    After(Duration),
+    NotYet,
 }
 
 /// Of a reason; `last_error` and log lines are to stay small.
@@ -119,8 +126,8 @@ impl IntoResponse for Disposition {
         match self {
             Self::Done => StatusCode::OK.into_response(),
             Self::Ignore => Ending::Ignored.response(StatusCode::OK, "ignored\n"),
-            Self::RetryAfter(wait) => retry_after(wait),
-            Self::NotYet => retry_after(NOT_YET),
+            Self::RetryAfter(wait) => delayed(Delay::After(wait), wait),
+            Self::NotYet => delayed(Delay::NotYet, NOT_YET),
             Self::Quarantine { reason } => {
                 Ending::Quarantined(coded("handler_", reason)).response(failed, "failed\n")
             }
@@ -131,12 +138,13 @@ impl IntoResponse for Disposition {
     }
 }
 
-fn retry_after(wait: Duration) -> Response {
+fn delayed(delay: Delay, wait: Duration) -> Response {
     let seconds = wait
         .as_secs()
         .saturating_add(u64::from(wait.subsec_nanos() > 0));
     let retry_after = [(RETRY_AFTER, HeaderValue::from(seconds))];
-    let mut response = Ending::Delayed.response(StatusCode::SERVICE_UNAVAILABLE, "try again\n");
+    let delayed = Ending::Delayed(delay);
+    let mut response = delayed.response(StatusCode::SERVICE_UNAVAILABLE, "try again\n");
     response.headers_mut().extend(retry_after);
     response
 }

@@ -14,6 +14,8 @@ pub mod event;
 mod extract;
 pub mod guard;
 #[cfg(feature = "_database")]
+pub mod inbox;
+#[cfg(feature = "_database")]
 mod ledger;
 #[cfg(feature = "_database")]
 pub mod once;
@@ -33,6 +35,8 @@ pub use extract::{
 #[cfg(feature = "_database")]
 pub use extract::{StripeObject, StripeObjectRejection};
 pub use guard::{Guards, StopReason, WhenStopped};
+#[cfg(feature = "_database")]
+pub use inbox::{Inbox, InboxOperations, InboxWorker};
 #[cfg(feature = "_database")]
 pub use ledger::{Ledger, MigrateError, migrate};
 #[cfg(feature = "_database")]

@@ -65,7 +65,10 @@ mod database {
     use tracing::{Span, debug, error, field::display, info_span, warn};
 
     use crate::{
-        event::Event, extract::VerifiedStripeEvent, ledger::LedgerError, once::Answer,
+        event::Event,
+        extract::VerifiedStripeEvent,
+        ledger::{AttemptEnd, Lease, LedgerError},
+        once::Answer,
         router::UnknownType,
     };
 
@@ -125,7 +128,8 @@ mod database {
             Answer::Overloaded
             | Answer::HandlerTimedOut
             | Answer::PrepareTimedOut
-            | Answer::NotQuarantined => {
+            | Answer::NotQuarantined
+            | Answer::LeaseLost => {
                 warn!(outcome, status, "stripe delivery answered");
             }
             _ => {
@@ -157,6 +161,88 @@ mod database {
             true => warn!(event_id, event_type, count, "{what}"),
             false => debug!(event_id, event_type, count, "{what}"),
         }
+    }
+
+    /// An event came that wants a decision, and the inbox has no service to decide.
+    pub(crate) fn answer_wanted(event: &Event) {
+        let (event_id, event_type) = (event.id(), event.event_type());
+        warn!(
+            event_id,
+            event_type, "stripe event wants an answer: give `Inbox::synchronous` a service"
+        );
+    }
+
+    /// A group of deliveries could not be stored together.
+    pub(crate) fn group_refused(error: &LedgerError, group: usize) {
+        let fault = &*error.fault();
+        warn!(%error, fault, group, "stripe deliveries stored one by one");
+    }
+
+    /// The span of a worker's attempt.
+    pub(crate) fn attempt_span(event: &VerifiedStripeEvent, endpoint: &str, attempt: u32) -> Span {
+        info_span!(
+            "stripe_attempt",
+            endpoint,
+            attempt,
+            event_id = event.id(),
+            snapshot_event = event.snapshot_event(),
+            event_type = event.event_type(),
+            livemode = event.livemode(),
+            account = event.account_or_context(),
+        )
+    }
+
+    /// An attempt has finished its event, or somebody else has it.
+    pub(crate) fn attempt_ended(outcome: &'static str) {
+        debug!(outcome, "stripe attempt ended");
+    }
+
+    /// Likewise, and somebody should know why.
+    pub(crate) fn attempt_ended_because(answer: Answer, reason: &str) {
+        warn!(outcome = answer.code(), reason, "stripe attempt ended");
+    }
+
+    /// An attempt has failed, and it stands written what comes next.
+    pub(crate) fn attempt_failed(lease: &Lease, end: &AttemptEnd<'_>) {
+        let (event_id, endpoint, attempts) = (&*lease.event_id, &*lease.endpoint, end.attempts);
+        let error = end.error;
+        match end.due_in {
+            Some(due_in) => {
+                warn!(
+                    event_id,
+                    endpoint,
+                    attempts,
+                    error,
+                    ?due_in,
+                    "stripe attempt failed"
+                );
+            }
+            None => error!(event_id, endpoint, attempts, error, "stripe event dead"),
+        }
+    }
+
+    /// An attempt came to its end after somebody else had taken the entry over.
+    pub(crate) fn lease_lost(lease: &Lease) {
+        let (event_id, endpoint) = (&*lease.event_id, &*lease.endpoint);
+        warn!(event_id, endpoint, "stripe attempt was taken over");
+    }
+
+    /// What has become of an attempt could not be written while the lease lasted.
+    pub(crate) fn outcome_lost(lease: &Lease, error: &LedgerError) {
+        let (event_id, endpoint) = (&*lease.event_id, &*lease.endpoint);
+        let fault = &*error.fault();
+        error!(event_id, endpoint, %error, fault, "stripe attempt not written down");
+    }
+
+    /// A worker could not look for what is due.
+    pub(crate) fn lease_failed(error: &LedgerError) {
+        error!(%error, fault = &*error.fault(), "stripe worker cannot take entries");
+    }
+
+    /// A sweep has failed half way.
+    pub(crate) fn sweep_failed(error: &(dyn Error + Send + Sync + 'static)) {
+        let fault = error.downcast_ref().map(LedgerError::fault);
+        error!(%error, fault = fault.as_deref(), "stripe sweep failed");
     }
 
     /// The database has refused what a handler asked of its transaction. The delivery's answer comes

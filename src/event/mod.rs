@@ -145,6 +145,12 @@ impl Event {
             && !ISSUING_REQUESTS.contains(&self.event_type())
     }
 
+    /// Whether its sender waits for what the handler has to say.
+    #[cfg(feature = "_database")]
+    pub(crate) fn wants_an_answer(&self) -> bool {
+        ISSUING_REQUESTS.contains(&self.event_type())
+    }
+
     /// The event's type, such as `checkout.session.completed`.
     #[must_use]
     pub fn event_type(&self) -> &str {

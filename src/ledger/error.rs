@@ -35,6 +35,17 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
+    /// Whether the database has refused a statement, and not failed to answer.
+    pub(crate) fn is_the_databases_word(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(sqlx::Error::Database(_))
+                | Self::CommitRefused(_)
+                | Self::NotWritten
+                | Self::InFlight
+        )
+    }
+
     /// What failed, without any text of the database's: its SQLSTATE (SQLite: result code), or the
     /// kind of the fault.
     pub(crate) fn fault(&self) -> Cow<'_, str> {

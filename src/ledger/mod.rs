@@ -3,7 +3,9 @@
 //! [`Ledger`] is implemented for [`sqlx::Postgres`] and [`sqlx::Sqlite`]; a conformance suite holds
 //! both to the same behaviour, and ARCHITECTURE.md lists where they cannot be alike.
 
+mod access;
 mod error;
+mod inbox;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -23,25 +25,27 @@ use sqlx::{
 
 use crate::event::Event;
 
+pub(crate) use access::{LedgerAccess, On};
 pub(crate) use error::LedgerError;
+pub(crate) use inbox::{
+    Accepted, Arrival, AttemptEnd, Due, EntryRow, InboxBackend, Lease, Leased, Selection, Wanted,
+    of_unix_ms, unix_ms,
+};
 pub use sqlx::migrate::MigrateError;
-pub(crate) use transaction::{LedgerTransaction, is_processed, quarantined_payload};
+pub(crate) use transaction::{LedgerTransaction, within_statement};
 
 /// A database that can hold the ledger: [`sqlx::Postgres`] or [`sqlx::Sqlite`].
 ///
 /// Sealed: the guarantees rest on what each backend does in its transactions, so there are no
 /// others.
-pub trait Ledger: Backend {}
+pub trait Ledger: InboxBackend {}
 
-impl<DB: Backend> Ledger for DB {}
+impl<DB: InboxBackend> Ledger for DB {}
 
 /// The statements whose text is the same on both backends, each on its own connection.
 macro_rules! shared_statements {
     () => {
-        async fn is_processed(
-            connection: &mut Self::Connection,
-            entry: &Entry<'_>,
-        ) -> Result<bool, LedgerError> {
+        async fn is_processed(on: On<'_, Self>, entry: &Entry<'_>) -> Result<bool, LedgerError> {
             query_scalar(
                 "select exists (
                     select 1 from processed_stripe_events
@@ -50,29 +54,28 @@ macro_rules! shared_statements {
             )
             .bind(entry.event_id)
             .bind(entry.endpoint)
-            .fetch_one(connection)
+            .persistent(on.persistent)
+            .fetch_one(on.connection)
             .await
             .map_err(of_statement)
         }
 
         async fn forget(
-            connection: &mut Self::Connection,
-            entry: &Entry<'_>,
-        ) -> Result<(), LedgerError> {
-            query(
+            on: On<'_, Self>,
+            event_id: &str,
+            endpoint: &str,
+        ) -> Result<bool, LedgerError> {
+            let forgotten = query(
                 "delete from processed_stripe_events
                  where event_id = $1 and endpoint = $2 and held_by is not null",
-            )
-            .bind(entry.event_id)
-            .bind(entry.endpoint)
-            .execute(connection)
-            .await
-            .map_err(of_statement)?;
-            Ok(())
+            );
+            let forgotten = forgotten.bind(event_id).bind(endpoint);
+            let forgotten = forgotten.persistent(on.persistent).execute(on.connection);
+            Ok(forgotten.await.map_err(of_statement)?.rows_affected() > 0)
         }
 
         async fn give_up(
-            connection: &mut Self::Connection,
+            on: On<'_, Self>,
             event_id: &str,
             endpoint: &str,
         ) -> Result<(), LedgerError> {
@@ -82,14 +85,15 @@ macro_rules! shared_statements {
             )
             .bind(event_id)
             .bind(endpoint)
-            .execute(connection)
+            .persistent(on.persistent)
+            .execute(on.connection)
             .await
             .map_err(of_statement)?;
             Ok(())
         }
 
         async fn quarantined_payload(
-            connection: &mut Self::Connection,
+            on: On<'_, Self>,
             event_id: &str,
             endpoint: &str,
         ) -> Result<Option<Vec<u8>>, LedgerError> {
@@ -100,13 +104,14 @@ macro_rules! shared_statements {
             )
             .bind(event_id)
             .bind(endpoint)
-            .fetch_optional(connection)
+            .persistent(on.persistent)
+            .fetch_optional(on.connection)
             .await
             .map_err(of_statement)
         }
 
         async fn remove_quarantined(
-            connection: &mut Self::Connection,
+            on: On<'_, Self>,
             event_id: &str,
             endpoint: &str,
             payload: Option<&[u8]>,
@@ -117,12 +122,12 @@ macro_rules! shared_statements {
                     and (payload = $3 or $3 is null)",
             );
             let removed = removed.bind(event_id).bind(endpoint).bind(payload);
-            let removed = removed.execute(connection);
+            let removed = removed.persistent(on.persistent).execute(on.connection);
             Ok(removed.await.map_err(of_statement)?.rows_affected() > 0)
         }
 
         async fn record(
-            connection: &mut Self::Connection,
+            on: On<'_, Self>,
             event_id: &str,
             endpoint: &str,
             action: &Action<'_>,
@@ -136,14 +141,15 @@ macro_rules! shared_statements {
             .bind(action.action)
             .bind(action.actor)
             .bind(action.reason)
-            .execute(connection)
+            .persistent(on.persistent)
+            .execute(on.connection)
             .await
             .map_err(of_statement)?;
             Ok(())
         }
 
         async fn claim_effect(
-            connection: &mut Self::Connection,
+            on: On<'_, Self>,
             effect_key: &str,
             event_id: &str,
         ) -> Result<bool, sqlx::Error> {
@@ -151,12 +157,13 @@ macro_rules! shared_statements {
                 "insert into stripe_effects (effect_key, event_id) values ($1, $2)
                  on conflict (effect_key) do nothing",
             );
-            let claimed = claimed.bind(effect_key).bind(event_id).execute(connection);
+            let claimed = claimed.bind(effect_key).bind(event_id);
+            let claimed = claimed.persistent(on.persistent).execute(on.connection);
             Ok(claimed.await?.rows_affected() > 0)
         }
 
         async fn touch_object(
-            connection: &mut Self::Connection,
+            on: On<'_, Self>,
             object: &ObjectRow<'_>,
         ) -> Result<(Option<i64>, bool), sqlx::Error> {
             query_as(
@@ -175,15 +182,17 @@ macro_rules! shared_statements {
             .bind(object.endpoint)
             .bind(object.created_unix)
             .bind(object.is_deleted)
-            .fetch_one(connection)
+            .persistent(on.persistent)
+            .fetch_one(on.connection)
             .await
         }
     };
 }
 use shared_statements;
 
-/// Keeps an event. What is there of another event with its id goes, if this one is claimed: whoever has
-/// a test secret can sign an event that is not deduplicated with a live one's id.
+/// Keeps an event. What is quarantined of another event with its id goes, if this one is claimed:
+/// whoever has a test secret can sign an event that is not deduplicated with a live one's id. What is
+/// there for a worker, or was given up by one, stays.
 macro_rules! keep {
     ($created:literal) => {
         concat!(
@@ -199,7 +208,8 @@ macro_rules! keep {
                 object_id = excluded.object_id, payload = excluded.payload,
                 state = excluded.state, attempts = excluded.attempts, due_at = excluded.due_at,
                 last_error = excluded.last_error, received_at = excluded.received_at
-             where $10 or stripe_inbox.payload is null"
+             where stripe_inbox.payload is null
+                or (stripe_inbox.state = 'quarantined' and $10)"
         )
     };
 }
@@ -241,6 +251,9 @@ pub trait Backend: Database {
     /// What is remembered between the claim and the last statement, to know the transaction again.
     type Seal: Send + 'static;
 
+    /// Whether one transaction at a time can write.
+    const HAS_ONE_WRITER: bool;
+
     /// How many transactions may run at once on this pool.
     fn transactions_max(pool: &Pool<Self>) -> usize;
 
@@ -249,27 +262,27 @@ pub trait Backend: Database {
 
     /// Writes the entry of an event; `None` when it is there already.
     fn claim(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         entry: &Entry<'_>,
         limits: &Limits,
     ) -> impl Future<Output = Result<Option<Self::Seal>, LedgerError>> + Send;
 
     /// What [`claim`](Self::claim) does beside writing.
     fn seal(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         limits: &Limits,
     ) -> impl Future<Output = Result<Self::Seal, LedgerError>> + Send;
 
     /// The last statement before COMMIT: fails unless this is still the transaction of the claim,
     /// and permits the COMMIT.
     fn close(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// Whether the entry of an event is there, and not because a guard has stopped it.
     fn is_processed(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         entry: &Entry<'_>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
@@ -277,33 +290,34 @@ pub trait Backend: Database {
     ///
     /// Waits for a transaction that does the same.
     fn readmit(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         entry: &Entry<'_>,
     ) -> impl Future<Output = Result<Readmission, LedgerError>> + Send;
 
-    /// Keeps an event in the inbox, as quarantined. What is there under its id stays if the event was
-    /// not claimed, unless its bytes are gone.
+    /// Keeps an event in the inbox, as quarantined. False: what is there under its id stays, because it
+    /// waits for a worker, is dead, or because the event was not claimed.
     fn quarantine(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         inbox: &InboxEntry<'_>,
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
-    /// Deletes the entry of an event that is held.
+    /// Deletes the entry of an event that is held. False: none is.
     fn forget(
-        connection: &mut Self::Connection,
-        entry: &Entry<'_>,
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+        on: On<'_, Self>,
+        event_id: &str,
+        endpoint: &str,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Has the entry of an event that is held stand for good.
     fn give_up(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         event_id: &str,
         endpoint: &str,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// The bytes of an event that is quarantined.
     fn quarantined_payload(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         event_id: &str,
         endpoint: &str,
     ) -> impl Future<Output = Result<Option<Vec<u8>>, LedgerError>> + Send;
@@ -312,7 +326,7 @@ pub trait Backend: Database {
     ///
     /// Waits for a transaction that does the same.
     fn remove_quarantined(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         event_id: &str,
         endpoint: &str,
         payload: Option<&[u8]>,
@@ -320,7 +334,7 @@ pub trait Backend: Database {
 
     /// Records what an operator does with an event.
     fn record(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         event_id: &str,
         endpoint: &str,
         action: &Action<'_>,
@@ -330,7 +344,7 @@ pub trait Backend: Database {
     ///
     /// Waits for a transaction that has written it and not ended yet.
     fn claim_effect(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         effect_key: &str,
         event_id: &str,
     ) -> impl Future<Output = Result<bool, sqlx::Error>> + Send;
@@ -338,14 +352,14 @@ pub trait Backend: Database {
     /// Writes down an event of an object, and locks the object's row. Gives `created` of the newest one
     /// before it, and whether the object is deleted.
     fn touch_object(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         object: &ObjectRow<'_>,
     ) -> impl Future<Output = Result<(Option<i64>, bool), sqlx::Error>> + Send;
 
     /// What has to be undone on a connection before it may roll back and go back to the pool. Fails if
     /// this is not the transaction of the claim any more.
     fn disarm(
-        connection: &mut Self::Connection,
+        on: On<'_, Self>,
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 

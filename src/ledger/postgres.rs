@@ -1,13 +1,13 @@
 use std::time::Duration;
 
 use sqlx::{
-    AssertSqlSafe, PgConnection, Pool, Postgres, SqlSafeStr, SqlStr, migrate::MigrateError, query,
-    query_as, query_scalar,
+    AssertSqlSafe, Pool, Postgres, SqlSafeStr, SqlStr, migrate::MigrateError, query, query_as,
+    query_scalar,
 };
 
 use super::{
-    Action, Backend, Entry, InboxEntry, LedgerError, Limits, ObjectRow, Readmission, bind_entry,
-    keep, run, shared_statements,
+    Action, Backend, Entry, InboxEntry, LedgerError, Limits, ObjectRow, On, Readmission,
+    bind_entry, keep, run, shared_statements,
 };
 
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -18,6 +18,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (
         "held objects actions",
         include_str!("../../migrations/postgres/0002_held_objects_actions.sql"),
+    ),
+    (
+        "inbox attempts",
+        include_str!("../../migrations/postgres/0003_inbox_attempts.sql"),
     ),
 ];
 
@@ -62,10 +66,13 @@ macro_rules! settled {
 }
 
 type Settled = (i64, String, String, String);
+pub(super) use settled;
 
 impl Backend for Postgres {
     /// The id of the transaction. A savepoint has the same; a later transaction never has.
     type Seal = i64;
+
+    const HAS_ONE_WRITER: bool = false;
 
     /// One connection stays free, so that handlers which take a second one from the pool cannot
     /// all wait for each other.
@@ -93,7 +100,7 @@ impl Backend for Postgres {
     }
 
     async fn claim(
-        connection: &mut PgConnection,
+        on: On<'_, Self>,
         entry: &Entry<'_>,
         limits: &Limits,
     ) -> Result<Option<i64>, LedgerError> {
@@ -108,23 +115,25 @@ impl Backend for Postgres {
         let claimed: Option<Settled> = bind_entry!(insert, entry, entry.created_unix)
             .bind(entry.held_by_code())
             .bind(server_ms(limits))
-            .fetch_optional(connection)
+            .persistent(on.persistent)
+            .fetch_optional(on.connection)
             .await
             .map_err(of_statement)?;
         Ok(claimed.map(|(transaction_id, ..)| transaction_id))
     }
 
-    async fn seal(connection: &mut PgConnection, limits: &Limits) -> Result<i64, LedgerError> {
+    async fn seal(on: On<'_, Self>, limits: &Limits) -> Result<i64, LedgerError> {
         let (transaction_id, ..): Settled = query_as(concat!("select ", settled!("$1")))
             .bind(server_ms(limits))
-            .fetch_one(connection)
+            .persistent(on.persistent)
+            .fetch_one(on.connection)
             .await?;
         Ok(transaction_id)
     }
 
     /// A COMMIT with `synchronous_commit` off is answered before it is durable. `local` waits for this
     /// server's own disk, and every other value for that or more.
-    async fn close(connection: &mut PgConnection, seal: &i64) -> Result<(), LedgerError> {
+    async fn close(on: On<'_, Self>, seal: &i64) -> Result<(), LedgerError> {
         let (transaction_id, ..): (Option<i64>, String, String) = query_as(
             "select
                 pg_current_xact_id_if_assigned()::text::bigint,
@@ -132,7 +141,8 @@ impl Backend for Postgres {
                 set_config('synchronous_commit', case current_setting('synchronous_commit')
                     when 'off' then 'local' else current_setting('synchronous_commit') end, true)",
         )
-        .fetch_one(connection)
+        .persistent(on.persistent)
+        .fetch_one(on.connection)
         .await
         .map_err(of_close)?;
         match transaction_id == Some(*seal) {
@@ -143,10 +153,7 @@ impl Backend for Postgres {
 
     shared_statements!();
 
-    async fn readmit(
-        connection: &mut PgConnection,
-        entry: &Entry<'_>,
-    ) -> Result<Readmission, LedgerError> {
+    async fn readmit(on: On<'_, Self>, entry: &Entry<'_>) -> Result<Readmission, LedgerError> {
         let readmitted: (bool, bool) = query_as(
             "with forgotten as (
                 delete from processed_stripe_events
@@ -162,7 +169,8 @@ impl Backend for Postgres {
         )
         .bind(entry.event_id)
         .bind(entry.endpoint)
-        .fetch_one(connection)
+        .persistent(on.persistent)
+        .fetch_one(on.connection)
         .await
         .map_err(of_statement)?;
         Ok(match readmitted {
@@ -172,29 +180,29 @@ impl Backend for Postgres {
         })
     }
 
-    async fn quarantine(
-        connection: &mut PgConnection,
-        inbox: &InboxEntry<'_>,
-    ) -> Result<(), LedgerError> {
+    async fn quarantine(on: On<'_, Self>, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
         let (insert, entry) = (query(keep!("to_timestamp($6)")), &inbox.entry);
-        bind_entry!(insert, entry, entry.created_unix)
+        let kept = bind_entry!(insert, entry, entry.created_unix)
             .bind(inbox.object_id.as_deref())
             .bind(inbox.payload)
             .bind(inbox.reason)
             .bind(inbox.is_claimed)
-            .execute(connection)
+            .persistent(on.persistent)
+            .execute(on.connection)
             .await
             .map_err(of_statement)?;
-        Ok(())
+        Ok(kept.rows_affected() > 0)
     }
 
     /// One round trip for an answer that is not 2xx: what a handler writes after a ROLLBACK of its own
     /// is committed, and nobody must take it for rolled back. An aborted transaction tells nothing, and
     /// has written nothing.
-    async fn disarm(connection: &mut PgConnection, seal: &i64) -> Result<(), LedgerError> {
+    async fn disarm(on: On<'_, Self>, seal: &i64) -> Result<(), LedgerError> {
         let assigned = "select pg_current_xact_id_if_assigned()::text::bigint";
-        let transaction_id: Result<Option<i64>, _> =
-            query_scalar(assigned).fetch_one(connection).await;
+        let transaction_id: Result<Option<i64>, _> = query_scalar(assigned)
+            .persistent(on.persistent)
+            .fetch_one(on.connection)
+            .await;
         match transaction_id.map_err(of_close) {
             Ok(id) if id == Some(*seal) => Ok(()),
             Ok(_) => Err(LedgerError::Ended),
@@ -215,7 +223,7 @@ impl Backend for Postgres {
     }
 }
 
-fn server_ms(limits: &Limits) -> i32 {
+pub(super) fn server_ms(limits: &Limits) -> i32 {
     let margin = SERVER_TIME_MARGIN.min(limits.handler_time_max);
     milliseconds(limits.handler_time_max.saturating_add(margin))
 }
@@ -227,7 +235,7 @@ fn milliseconds(duration: Duration) -> i32 {
         .max(1)
 }
 
-fn of_statement(error: sqlx::Error) -> LedgerError {
+pub(super) fn of_statement(error: sqlx::Error) -> LedgerError {
     match sqlstate(&error).as_deref() {
         Some(LOCK_NOT_AVAILABLE) => LedgerError::InFlight,
         Some(UNDEFINED_TABLE | UNDEFINED_COLUMN) => LedgerError::NotMigrated,

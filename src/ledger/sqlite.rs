@@ -4,12 +4,12 @@ use std::sync::{
 };
 
 use sqlx::{
-    Connection, Pool, SqlSafeStr, SqlStr, Sqlite, SqliteConnection, migrate::MigrateError, query,
-    query_as, query_scalar,
+    Connection, Pool, SqlSafeStr, SqlStr, Sqlite, migrate::MigrateError, query, query_as,
+    query_scalar,
 };
 
 use super::{
-    Action, Backend, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, Readmission,
+    Action, Backend, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, On, Readmission,
     bind_entry, keep, run, shared_statements,
 };
 
@@ -22,13 +22,17 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "held objects actions",
         include_str!("../../migrations/sqlite/0002_held_objects_actions.sql"),
     ),
+    (
+        "inbox attempts",
+        include_str!("../../migrations/sqlite/0003_inbox_attempts.sql"),
+    ),
 ];
 
 /// Instructions of SQLite's virtual machine between two looks at whether a statement was abandoned:
 /// about a tenth of a millisecond.
 const INSTRUCTIONS_BETWEEN_LOOKS: i32 = 10_000;
 
-const BEGIN: &str = "begin immediate";
+pub(super) const BEGIN: &str = "begin immediate";
 
 /// Watches a transaction through SQLite's hooks.
 ///
@@ -44,6 +48,8 @@ pub struct Watch {
 impl Backend for Sqlite {
     type Seal = Arc<Watch>;
 
+    const HAS_ONE_WRITER: bool = true;
+
     /// SQLite has one writer. Waiting here is fair and costs nothing; in SQLite it is polling.
     fn transactions_max(_: &Pool<Self>) -> usize {
         1
@@ -56,7 +62,7 @@ impl Backend for Sqlite {
     }
 
     async fn claim(
-        connection: &mut SqliteConnection,
+        on: On<'_, Self>,
         entry: &Entry<'_>,
         limits: &Limits,
     ) -> Result<Option<Arc<Watch>>, LedgerError> {
@@ -68,21 +74,19 @@ impl Backend for Sqlite {
         );
         let inserted = bind_entry!(insert, entry, entry.created_unix_ms())
             .bind(entry.held_by_code())
-            .execute(&mut *connection)
+            .persistent(on.persistent)
+            .execute(&mut *on.connection)
             .await
             .map_err(of_statement)?;
         match inserted.rows_affected() {
             0 => Ok(None),
-            _ => Self::seal(connection, limits).await.map(Some),
+            _ => Self::seal(on, limits).await.map(Some),
         }
     }
 
-    async fn seal(
-        connection: &mut SqliteConnection,
-        _: &Limits,
-    ) -> Result<Arc<Watch>, LedgerError> {
+    async fn seal(on: On<'_, Self>, _: &Limits) -> Result<Arc<Watch>, LedgerError> {
         let watch = Arc::new(Watch::default());
-        let mut handle = connection.lock_handle().await?;
+        let mut handle = on.connection.lock_handle().await?;
         handle.set_commit_hook({
             let watch = Arc::clone(&watch);
             move || watch.commit_allowed.load(Ordering::Acquire)
@@ -98,26 +102,21 @@ impl Backend for Sqlite {
         Ok(watch)
     }
 
-    async fn close(
-        connection: &mut SqliteConnection,
-        watch: &Arc<Watch>,
-    ) -> Result<(), LedgerError> {
-        Self::disarm(connection, watch).await
+    async fn close(on: On<'_, Self>, watch: &Arc<Watch>) -> Result<(), LedgerError> {
+        Self::disarm(on, watch).await
     }
 
     shared_statements!();
 
-    async fn readmit(
-        connection: &mut SqliteConnection,
-        entry: &Entry<'_>,
-    ) -> Result<Readmission, LedgerError> {
+    async fn readmit(mut on: On<'_, Self>, entry: &Entry<'_>) -> Result<Readmission, LedgerError> {
         let (event_id, endpoint) = (entry.event_id, entry.endpoint);
         let held_by: Option<Option<String>> = query_scalar(
             "select held_by from processed_stripe_events where event_id = $1 and endpoint = $2",
         )
         .bind(event_id)
         .bind(endpoint)
-        .fetch_optional(&mut *connection)
+        .persistent(on.persistent)
+        .fetch_optional(&mut *on.connection)
         .await
         .map_err(of_statement)?;
         match held_by {
@@ -125,34 +124,29 @@ impl Backend for Sqlite {
             Some(None) => Ok(Readmission::Duplicate),
             Some(Some(by)) if by == HeldBy::Handler.code() => Ok(Readmission::Duplicate),
             Some(Some(_)) => {
-                Self::forget(connection, entry).await?;
-                Self::remove_quarantined(connection, event_id, endpoint, None).await?;
+                Self::forget(on.again(), event_id, endpoint).await?;
+                Self::remove_quarantined(on, event_id, endpoint, None).await?;
                 Ok(Readmission::Readmitted)
             }
         }
     }
 
-    async fn quarantine(
-        connection: &mut SqliteConnection,
-        inbox: &InboxEntry<'_>,
-    ) -> Result<(), LedgerError> {
+    async fn quarantine(on: On<'_, Self>, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
         let (insert, entry) = (query(keep!("$6")), &inbox.entry);
-        bind_entry!(insert, entry, entry.created_unix_ms())
+        let kept = bind_entry!(insert, entry, entry.created_unix_ms())
             .bind(inbox.object_id.as_deref())
             .bind(inbox.payload)
             .bind(inbox.reason)
             .bind(inbox.is_claimed)
-            .execute(connection)
+            .persistent(on.persistent)
+            .execute(on.connection)
             .await
             .map_err(of_statement)?;
-        Ok(())
+        Ok(kept.rows_affected() > 0)
     }
 
-    async fn disarm(
-        connection: &mut SqliteConnection,
-        watch: &Arc<Watch>,
-    ) -> Result<(), LedgerError> {
-        let mut handle = connection.lock_handle().await?;
+    async fn disarm(on: On<'_, Self>, watch: &Arc<Watch>) -> Result<(), LedgerError> {
+        let mut handle = on.connection.lock_handle().await?;
         // Read while the handle is held: nothing can end the transaction any more.
         if watch.rolled_back.load(Ordering::Acquire) {
             return Err(LedgerError::Ended);
@@ -180,14 +174,14 @@ impl Backend for Sqlite {
 }
 
 impl Entry<'_> {
-    fn created_unix_ms(&self) -> Option<i64> {
+    pub(super) fn created_unix_ms(&self) -> Option<i64> {
         self.created_unix
             .map(|seconds| seconds.saturating_mul(1000))
     }
 }
 
 /// SQLite has no code of its own for a missing table or column; our statements name ours alone.
-fn of_statement(error: sqlx::Error) -> LedgerError {
+pub(super) fn of_statement(error: sqlx::Error) -> LedgerError {
     let is_missing = |text: &str| text.starts_with("no such ") || text.contains("has no column");
     match error.as_database_error() {
         Some(fault) if is_missing(fault.message()) => LedgerError::NotMigrated,

@@ -1,14 +1,14 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
-use sqlx::{Connection, Pool, pool::PoolConnection};
+use sqlx::{Connection, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use tokio::{
     runtime::Handle,
-    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
+    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit},
     time::timeout,
 };
 
-use super::{Action, Entry, InboxEntry, Ledger, LedgerError, Limits, Readmission};
+use super::{Action, Entry, InboxEntry, Lease, Ledger, LedgerError, Limits, On, Readmission};
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
 /// one row by its key; a database that needs ten seconds for that is not there.
@@ -24,6 +24,7 @@ pub(crate) struct LedgerTransaction<DB: Ledger> {
     /// Held alone: the mutex is there for whoever closes it when this is gone.
     connection: OwnedMutexGuard<PoolConnection<DB>>,
     limits: Limits,
+    is_persistent: bool,
     seal: Option<DB::Seal>,
     ended: bool,
     /// Given back with the connection, however late that is.
@@ -31,17 +32,18 @@ pub(crate) struct LedgerTransaction<DB: Ledger> {
 }
 
 impl<DB: Ledger> LedgerTransaction<DB> {
-    /// Waits for one of `places` and for a connection, and opens a transaction in one round trip.
-    pub(crate) async fn begin(
-        pool: &Pool<DB>,
-        places: Arc<Semaphore>,
+    /// Opens a transaction in one round trip.
+    pub(super) async fn begin(
+        connection: PoolConnection<DB>,
+        place: OwnedSemaphorePermit,
         limits: Limits,
+        is_persistent: bool,
     ) -> Result<Self, LedgerError> {
-        let (place, connection) = acquire(pool, places, limits).await?;
         let connection = Arc::new(Mutex::new(connection));
         let mut transaction = Self {
             connection: connection.lock_owned().await,
             limits,
+            is_persistent,
             seal: None,
             ended: false,
             place: Arc::new(place),
@@ -65,7 +67,8 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Waits for a transaction that has written it and not ended yet.
     pub(crate) async fn claim(&mut self, entry: &Entry<'_>) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let claimed = DB::claim(&mut self.connection, entry, &self.limits);
+        let limits = self.limits;
+        let claimed = DB::claim(self.on(), entry, &limits);
         self.seal = within(time_max, claimed).await?;
         if cfg!(axum_stripe_webhook_without = "transaction") && self.seal.is_some() {
             self.commit().await?;
@@ -90,7 +93,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
             return Ok(true);
         }
         let time_max = self.claim_time_max();
-        let readmitted = DB::readmit(&mut self.connection, entry);
+        let readmitted = DB::readmit(self.on(), entry);
         match within(time_max, readmitted).await? {
             Readmission::Readmitted => self.claim(entry).await,
             Readmission::Duplicate => Ok(false),
@@ -100,14 +103,81 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
     /// Does without an entry, for an event that is not deduplicated.
     pub(crate) async fn skip_claim(&mut self) -> Result<(), LedgerError> {
-        let sealed = DB::seal(&mut self.connection, &self.limits);
+        let limits = self.limits;
+        let sealed = DB::seal(self.on(), &limits);
         self.seal = Some(within(STATEMENT_TIME_MAX, sealed).await?);
         Ok(())
     }
 
+    /// Takes a leased entry out of the inbox, and claims its event if it is to be claimed. `None`: the
+    /// lease is lost. False: the event is processed already.
+    pub(crate) async fn dequeue(
+        &mut self,
+        entry: &Entry<'_>,
+        lease: &Lease,
+        is_claimed: bool,
+    ) -> Result<Option<bool>, LedgerError> {
+        let (limits, time_max) = (self.limits, self.claim_time_max());
+        let dequeued = DB::dequeue(self.on(), entry, lease, is_claimed, &limits);
+        let Some((is_claimed_now, seal)) = within(time_max, dequeued).await? else {
+            return Ok(None);
+        };
+        self.seal = Some(seal);
+        if is_claimed_now || !is_claimed {
+            return Ok(Some(true));
+        }
+        self.claim_from_held(entry).await.map(Some)
+    }
+
+    /// Claims an event whose entry waits in the inbox although the ledger says that it is held: it was
+    /// held while it arrived. False: it is processed.
+    async fn claim_from_held(&mut self, entry: &Entry<'_>) -> Result<bool, LedgerError> {
+        let time_max = self.claim_time_max();
+        if within(
+            time_max,
+            DB::forget(self.on(), entry.event_id, entry.endpoint),
+        )
+        .await?
+        {
+            let is_claimed = self.claim(entry).await?;
+            if !is_claimed {
+                self.skip_claim().await?;
+            }
+            return Ok(is_claimed);
+        }
+        let looked = within(time_max, DB::readmit(self.on(), entry)).await?;
+        match looked {
+            Readmission::Duplicate => Ok(false),
+            Readmission::Readmitted | Readmission::Missing => Err(LedgerError::NotWritten),
+        }
+    }
+
+    /// Makes a leased entry quarantined, if its event is not processed. `None`: the lease is lost.
+    /// False: it is processed, and the entry is taken out.
+    pub(crate) async fn hold(
+        &mut self,
+        entry: &Entry<'_>,
+        lease: &Lease,
+        is_claimed: bool,
+        reason: &str,
+    ) -> Result<Option<bool>, LedgerError> {
+        let time_max = self.claim_time_max();
+        // The ledger first, as everywhere: or two that wait for each other would deadlock.
+        if !is_claimed {
+            self.skip_claim().await?;
+        } else if !self.claim(entry).await? && !self.claim_from_held(entry).await? {
+            let dequeued = self.dequeue(entry, lease, false).await?;
+            return Ok(dequeued.map(|_| false));
+        }
+        let held = within(time_max, DB::hold(self.on(), lease, reason)).await?;
+        Ok(held.then_some(true))
+    }
+
     /// Keeps an event that was claimed, or that needs no claim, in the inbox.
-    pub(crate) async fn quarantine(&mut self, inbox: &InboxEntry<'_>) -> Result<(), LedgerError> {
-        let kept = DB::quarantine(&mut self.connection, inbox);
+    ///
+    /// False: its entry there waits for a worker, or is dead.
+    pub(crate) async fn quarantine(&mut self, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
+        let kept = DB::quarantine(self.on(), inbox);
         within(STATEMENT_TIME_MAX, kept).await
     }
 
@@ -121,7 +191,11 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     ) -> Result<bool, LedgerError> {
         // The ledger first, as everywhere: or two that wait for each other would deadlock.
         let time_max = self.claim_time_max();
-        within(time_max, DB::forget(&mut self.connection, entry)).await?;
+        within(
+            time_max,
+            DB::forget(self.on(), entry.event_id, entry.endpoint),
+        )
+        .await?;
         self.remove_quarantined(entry.event_id, entry.endpoint, Some(payload), action)
             .await
     }
@@ -134,7 +208,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let given_up = DB::give_up(&mut self.connection, event_id, endpoint);
+        let given_up = DB::give_up(self.on(), event_id, endpoint);
         within(time_max, given_up).await?;
         self.remove_quarantined(event_id, endpoint, None, action)
             .await
@@ -148,11 +222,11 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let removed = DB::remove_quarantined(&mut self.connection, event_id, endpoint, payload);
+        let removed = DB::remove_quarantined(self.on(), event_id, endpoint, payload);
         if !within(time_max, removed).await? {
             return Ok(false);
         }
-        let recorded = DB::record(&mut self.connection, event_id, endpoint, action);
+        let recorded = DB::record(self.on(), event_id, endpoint, action);
         within(STATEMENT_TIME_MAX, recorded).await?;
         Ok(true)
     }
@@ -161,7 +235,11 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// commits it.
     pub(crate) async fn commit(&mut self) -> Result<(), LedgerError> {
         let seal = self.seal.as_ref().ok_or(LedgerError::Ended)?;
-        let closed = within(STATEMENT_TIME_MAX, DB::close(&mut self.connection, seal)).await;
+        let on = On {
+            connection: &mut **self.connection,
+            persistent: self.is_persistent,
+        };
+        let closed = within(STATEMENT_TIME_MAX, DB::close(on, seal)).await;
         if !cfg!(axum_stripe_webhook_without = "last_statement") {
             closed?;
         }
@@ -178,7 +256,11 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Rolls back, so that the connection can go back to the pool.
     pub(crate) async fn rollback(&mut self) -> Result<(), LedgerError> {
         if let Some(seal) = &self.seal {
-            within(STATEMENT_TIME_MAX, DB::disarm(&mut self.connection, seal)).await?;
+            let on = On {
+                connection: &mut **self.connection,
+                persistent: self.is_persistent,
+            };
+            within(STATEMENT_TIME_MAX, DB::disarm(on, seal)).await?;
         }
         self.refuse_open_savepoint()?;
         within(STATEMENT_TIME_MAX, async {
@@ -192,6 +274,13 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Whether it was committed or rolled back: the connection is in no transaction any more.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
+    }
+
+    pub(crate) fn on(&mut self) -> On<'_, DB> {
+        On {
+            connection: &mut self.connection,
+            persistent: self.is_persistent,
+        }
     }
 
     pub(crate) fn connection(&self) -> &DB::Connection {
@@ -237,54 +326,11 @@ impl<DB: Ledger> Drop for LedgerTransaction<DB> {
     }
 }
 
-/// Looks whether the entry of an event is there, in no transaction.
-pub(crate) async fn is_processed<DB: Ledger>(
-    pool: &Pool<DB>,
-    places: Arc<Semaphore>,
-    limits: Limits,
-    entry: &Entry<'_>,
-) -> Result<bool, LedgerError> {
-    let (_place, mut connection) = acquire(pool, places, limits).await?;
-    let looked = within(STATEMENT_TIME_MAX, DB::is_processed(&mut connection, entry));
-    let looked = looked.await;
-    if looked.is_err() {
-        connection.close_on_drop();
-    }
-    looked
-}
-
-/// The bytes of an event that is quarantined, read in no transaction.
-pub(crate) async fn quarantined_payload<DB: Ledger>(
-    pool: &Pool<DB>,
-    places: Arc<Semaphore>,
-    limits: Limits,
-    event_id: &str,
-    endpoint: &str,
-) -> Result<Option<Vec<u8>>, LedgerError> {
-    let (_place, mut connection) = acquire(pool, places, limits).await?;
-    let read = DB::quarantined_payload(&mut connection, event_id, endpoint);
-    let read = within(STATEMENT_TIME_MAX, read).await;
-    if read.is_err() {
-        connection.close_on_drop();
-    }
-    read
-}
-
-/// Waits for a place and for a connection of the pool.
-async fn acquire<DB: Ledger>(
-    pool: &Pool<DB>,
-    places: Arc<Semaphore>,
-    limits: Limits,
-) -> Result<(OwnedSemaphorePermit, PoolConnection<DB>), LedgerError> {
-    let acquired = timeout(limits.acquire_time_max, async {
-        let place = places
-            .acquire_owned()
-            .await
-            .map_err(|_| sqlx::Error::PoolClosed)?;
-        Ok((place, pool.acquire().await?))
-    });
-    let acquired: Result<_, sqlx::Error> = acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-    Ok(acquired?)
+/// One of the crate's own statements, within its time limit.
+pub(crate) async fn within_statement<T>(
+    statement: impl Future<Output = Result<T, LedgerError>>,
+) -> Result<T, LedgerError> {
+    within(STATEMENT_TIME_MAX, statement).await
 }
 
 async fn within<T>(

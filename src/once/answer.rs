@@ -6,6 +6,7 @@ use crate::ledger::LedgerError;
 /// What the layer itself answers. The status is a contract, because Stripe retries on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
+    Stored,
     Duplicate,
     Ignored,
     Unhandled,
@@ -14,6 +15,7 @@ pub(crate) enum Answer {
     NotQuarantined,
     InFlight,
     StillQuarantined,
+    LeaseLost,
     PreparePanicked,
     HandlerPanicked,
     TransactionKept,
@@ -52,14 +54,16 @@ impl Answer {
 
     pub(crate) fn status(self) -> StatusCode {
         match self {
-            Self::Duplicate => StatusCode::OK, // its effects are committed: nothing left to do
-            Self::Ignored => StatusCode::OK,   // the handler's own word
-            Self::Unhandled => StatusCode::OK, // a retry finds no handler either
+            Self::Stored => StatusCode::OK,      // durably: a worker will run it
+            Self::Duplicate => StatusCode::OK,   // its effects are committed: nothing left to do
+            Self::Ignored => StatusCode::OK,     // the handler's own word
+            Self::Unhandled => StatusCode::OK,   // a retry finds no handler either
             Self::Quarantined => StatusCode::OK, // it is kept: a retry brings nothing new
-            Self::Discarded => StatusCode::OK, // the handler's own word, and remembered
+            Self::Discarded => StatusCode::OK,   // the handler's own word, and remembered
             Self::NotQuarantined => StatusCode::NOT_FOUND, // to an operator, never to Stripe
             Self::StillQuarantined => StatusCode::CONFLICT, // to an operator, never to Stripe
             Self::InFlight => StatusCode::CONFLICT, // its outcome is open: the retry learns it
+            Self::LeaseLost => StatusCode::CONFLICT, // to a worker, never to Stripe
             Self::PreparePanicked => StatusCode::INTERNAL_SERVER_ERROR, // nothing was begun
             Self::HandlerPanicked => StatusCode::INTERNAL_SERVER_ERROR, // rolled back
             Self::TransactionKept => StatusCode::INTERNAL_SERVER_ERROR, // can never be committed
@@ -77,6 +81,7 @@ impl Answer {
     /// The name of the outcome, for logs and counters.
     pub(crate) fn code(self) -> &'static str {
         match self {
+            Self::Stored => "stored",
             Self::Duplicate => "duplicate",
             Self::Ignored => "ignored",
             Self::Unhandled => "unhandled",
@@ -85,6 +90,7 @@ impl Answer {
             Self::NotQuarantined => "not_quarantined",
             Self::StillQuarantined => "still_quarantined",
             Self::InFlight => "in_flight",
+            Self::LeaseLost => "lease_lost",
             Self::PreparePanicked => "prepare_panicked",
             Self::HandlerPanicked => "handler_panicked",
             Self::TransactionKept => "transaction_kept",
@@ -101,6 +107,7 @@ impl Answer {
 
     fn text(self) -> &'static str {
         match self {
+            Self::Stored => "stored\n",
             Self::Duplicate => "already processed\n",
             Self::Ignored => "ignored\n",
             Self::Unhandled => "unhandled\n",
@@ -108,7 +115,7 @@ impl Answer {
             Self::Discarded => "discarded\n",
             Self::NotQuarantined => "nothing is quarantined under this id\n",
             Self::StillQuarantined => "still quarantined\n",
-            Self::InFlight => "in flight\n",
+            Self::InFlight | Self::LeaseLost => "in flight\n",
             Self::Overloaded
             | Self::DatabaseUnavailable
             | Self::PrepareTimedOut

@@ -12,7 +12,7 @@ use axum_core::{
     response::{IntoResponse, Response},
 };
 use futures_util::FutureExt;
-use http::{Extensions, request::Parts};
+use http::{Extensions, Method, request::Parts};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit},
     time::timeout,
@@ -20,37 +20,48 @@ use tokio::{
 use tower_service::Service;
 
 use super::{
-    answer::Answer, event_tx::Offer, in_flight::InFlightEvent, layer::ProcessOnceLayer,
-    operator::Operator,
+    answer::Answer, event_tx::Offer, in_flight::InFlightEvent, operator::Operator,
+    processor::Processor,
 };
 use crate::{
-    disposition::Ending,
+    disposition::{Delay, Ending},
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     guard::StopReason,
-    ledger::{Entry, HeldBy, InboxEntry, Ledger, LedgerError, LedgerTransaction, is_processed},
+    ledger::{
+        Entry, HeldBy, InboxEntry, Lease, Ledger, LedgerError, LedgerTransaction, within_statement,
+    },
     telemetry,
 };
 
 /// An event on its way through the transaction: steps 5 to 10 of the [module](crate::once).
-pub(super) struct Delivery<DB: Ledger> {
-    pub(super) layer: Arc<ProcessOnceLayer<DB>>,
+pub(crate) struct Delivery<DB: Ledger> {
+    pub(super) processor: Processor<DB>,
     pub(super) event: VerifiedStripeEvent,
     pub(super) endpoint: Arc<str>,
-    /// Who has released it from quarantine; `None` if it has just arrived.
-    pub(super) released_by: Option<Operator>,
-    /// `None` if the event is not deduplicated. It leaves when nothing of the delivery runs any
-    /// more, and so does the admission.
+    pub(super) source: Source,
+    /// `None` if the event is not deduplicated, or comes from the inbox. It leaves when nothing of the
+    /// delivery runs any more, and so does the admission.
     pub(super) _in_flight: Option<InFlightEvent>,
-    pub(super) _admission: OwnedSemaphorePermit,
+    pub(super) _admission: Option<OwnedSemaphorePermit>,
+}
+
+/// Where an event comes from.
+pub(super) enum Source {
+    /// It has just arrived.
+    Arrived,
+    /// Somebody has released it from quarantine.
+    Released(Operator),
+    /// A worker has it from the inbox.
+    Leased(Lease),
 }
 
 /// What is answered instead of what the handler has, and why.
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     Answer(Answer),
     Because(Answer, Arc<str>),
     Ledger(LedgerError),
     NotPrepared(Response),
-    Delayed(Response),
+    Delayed(Delay, Response),
 }
 
 /// What a transaction claims the event for.
@@ -65,6 +76,22 @@ enum Claim {
 }
 
 impl<DB: Ledger> Delivery<DB> {
+    /// An event that a worker has leased.
+    pub(crate) fn of_lease(
+        processor: Processor<DB>,
+        event: VerifiedStripeEvent,
+        lease: Lease,
+    ) -> Self {
+        Self {
+            processor,
+            event,
+            endpoint: lease.endpoint.as_str().into(),
+            source: Source::Leased(lease),
+            _in_flight: None,
+            _admission: None,
+        }
+    }
+
     pub(super) async fn run<S>(self, handler: S, parts: Parts) -> Response
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
@@ -81,7 +108,8 @@ impl<DB: Ledger> Delivery<DB> {
         kept.await.into_response()
     }
 
-    async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Outcome>
+    /// The handler's answer, with the transaction ended accordingly, or what is to be said instead.
+    pub(crate) async fn process<S>(&self, handler: S, parts: Parts) -> Result<Response, Outcome>
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
@@ -109,13 +137,13 @@ impl<DB: Ledger> Delivery<DB> {
     /// What the handler has said of the event, instead of processing it.
     async fn end(&self, ending: Ending, response: Response) -> Outcome {
         match ending {
-            Ending::Delayed => Outcome::Delayed(response),
+            Ending::Delayed(delay) => Outcome::Delayed(delay, response),
             Ending::Ignored => self.leave(Answer::Ignored).await,
             // Nobody has looked at it.
-            Ending::Unhandled if self.released_by.is_some() => {
+            Ending::Unhandled if matches!(self.source, Source::Released(_)) => {
                 Outcome::Answer(Answer::StillQuarantined)
             }
-            Ending::Unhandled => Outcome::Answer(Answer::Unhandled),
+            Ending::Unhandled => self.leave(Answer::Unhandled).await,
             Ending::Quarantined(reason) => self.quarantine(HeldBy::Handler, reason).await,
             Ending::Misfit(reason) => self.quarantine(HeldBy::Misfit, reason).await,
             Ending::Discarded(reason) => self.discard(reason).await,
@@ -125,10 +153,14 @@ impl<DB: Ledger> Delivery<DB> {
     /// Leaves nothing of the event behind.
     async fn leave(&self, answer: Answer) -> Outcome {
         let left = async {
-            if self.released_by.is_some() {
-                let mut transaction = self.open().await?;
-                transaction.skip_claim().await?;
-                transaction.commit().await?;
+            match &self.source {
+                Source::Arrived => return Ok(answer),
+                Source::Released(operator) => {
+                    let mut transaction = self.take(operator).await?;
+                    transaction.skip_claim().await?;
+                    transaction.commit().await?;
+                }
+                Source::Leased(lease) => self.dequeue(lease, false).await?.commit().await?,
             }
             Ok(answer)
         };
@@ -137,19 +169,36 @@ impl<DB: Ledger> Delivery<DB> {
 
     /// Keeps the event: its row in the ledger and its bytes, or neither.
     async fn quarantine(&self, by: HeldBy, reason: Arc<str>) -> Outcome {
-        if self.released_by.is_some() {
-            return Outcome::Because(Answer::StillQuarantined, reason);
-        }
-        let kept = async {
-            let mut transaction = self.begin(Claim::Hold(by)).await?;
-            let kept = InboxEntry::new(&self.event, &self.endpoint, &reason);
-            transaction.quarantine(&kept).await?;
-            Ok(transaction.commit().await?)
+        let kept = match &self.source {
+            Source::Released(_) => return Outcome::Because(Answer::StillQuarantined, reason),
+            Source::Arrived => self.keep(by, &reason).await,
+            Source::Leased(lease) => self.hold(lease, by, &reason).await,
         };
-        match kept.await {
-            Ok(()) => Outcome::Because(Answer::Quarantined, Arc::clone(&reason)),
+        match kept {
+            Ok(()) => Outcome::Because(Answer::Quarantined, reason),
             Err(outcome) => outcome,
         }
+    }
+
+    async fn keep(&self, by: HeldBy, reason: &str) -> Result<(), Outcome> {
+        let mut transaction = self.begin(Claim::Hold(by)).await?;
+        let kept = InboxEntry::new(&self.event, &self.endpoint, reason);
+        if !transaction.quarantine(&kept).await? && kept.is_claimed {
+            // Stored before: whoever works the inbox off will see for himself.
+            roll_back(&mut transaction).await?;
+            return Err(Outcome::Answer(Answer::Duplicate));
+        }
+        Ok(transaction.commit().await?)
+    }
+
+    async fn hold(&self, lease: &Lease, by: HeldBy, reason: &str) -> Result<(), Outcome> {
+        let mut entry = self.entry();
+        entry.held_by = Some(by);
+        let is_claimed = self.event.is_deduplicated();
+        let mut transaction = self.processor.ledger.begin().await?;
+        let held = transaction.hold(&entry, lease, is_claimed, reason).await?;
+        self.keep_lease(&mut transaction, held).await?;
+        Ok(transaction.commit().await?)
     }
 
     /// Remembers the event, so that it is never run.
@@ -164,20 +213,18 @@ impl<DB: Ledger> Delivery<DB> {
     /// What the handler will need, fetched while no transaction is open. A duplicate needs nothing,
     /// and what it is about may be gone.
     async fn prepare(&self) -> Result<Extensions, Outcome> {
-        let layer = &*self.layer;
-        let Some(step) = &layer.prepare else {
+        let processor = &self.processor;
+        let Some(step) = &processor.prepare else {
             return Ok(Extensions::new());
         };
-        if self.event.is_deduplicated() && self.released_by.is_none() {
-            let places = Arc::clone(&layer.places);
-            if is_processed(&layer.pool, places, layer.limits, &self.entry()).await? {
-                return Err(Outcome::Answer(Answer::Duplicate));
-            }
+        let is_released = matches!(self.source, Source::Released(_));
+        if self.event.is_deduplicated() && !is_released && self.is_processed().await? {
+            return Err(self.leave(Answer::Duplicate).await);
         }
         // Called within the future: a panic before its first await is caught too.
         let prepared = async { step(self.event.clone()).await };
         let answers = [Answer::PreparePanicked, Answer::PrepareTimedOut];
-        match contained(layer.prepare_time_max, prepared, answers).await? {
+        match contained(processor.prepare_time_max, prepared, answers).await? {
             Ok(prepared) => Ok(prepared),
             Err(response) => Err(match Ending::of(&response) {
                 Some(ending) => self.end(ending, response).await,
@@ -190,34 +237,76 @@ impl<DB: Ledger> Delivery<DB> {
         }
     }
 
+    async fn is_processed(&self) -> Result<bool, LedgerError> {
+        let mut idle = self.processor.ledger.idle().await?;
+        let looked = within_statement(DB::is_processed(idle.on(), &self.entry())).await;
+        idle.settle(looked)
+    }
+
     /// Opens a transaction that holds the event's claim.
     async fn begin(&self, claim: Claim) -> Result<LedgerTransaction<DB>, Outcome> {
-        let mut transaction = self.open().await?;
+        let mut transaction = match &self.source {
+            Source::Leased(lease) => {
+                return self.dequeue(lease, self.event.is_deduplicated()).await;
+            }
+            Source::Released(operator) => self.take(operator).await?,
+            Source::Arrived => self.processor.ledger.begin().await?,
+        };
         if !self.claim(&mut transaction, claim).await? {
             roll_back(&mut transaction).await?;
             // Processed since it was kept, or so it is written: what was kept stays for an operator.
-            return Err(Outcome::Answer(match self.released_by {
-                Some(_) => Answer::StillQuarantined,
-                None => Answer::Duplicate,
+            return Err(Outcome::Answer(match self.source {
+                Source::Released(_) => Answer::StillQuarantined,
+                Source::Arrived | Source::Leased(_) => Answer::Duplicate,
             }));
         }
         Ok(transaction)
     }
 
-    /// Opens a transaction, which takes a released event out of its quarantine.
-    async fn open(&self) -> Result<LedgerTransaction<DB>, Outcome> {
-        let layer = &*self.layer;
-        let places = Arc::clone(&layer.places);
-        let mut transaction = LedgerTransaction::begin(&layer.pool, places, layer.limits).await?;
-        if let Some(operator) = &self.released_by {
-            let action = operator.action("release");
-            let (entry, payload) = (self.entry(), self.event.bytes());
-            if !transaction.take(&entry, payload, &action).await? {
-                roll_back(&mut transaction).await?;
-                return Err(Outcome::Answer(Answer::NotQuarantined));
-            }
+    /// Opens a transaction that takes a released event out of its quarantine.
+    async fn take(&self, operator: &Operator) -> Result<LedgerTransaction<DB>, Outcome> {
+        let mut transaction = self.processor.ledger.begin().await?;
+        let action = operator.action("release");
+        let (entry, payload) = (self.entry(), self.event.bytes());
+        if !transaction.take(&entry, payload, &action).await? {
+            roll_back(&mut transaction).await?;
+            return Err(Outcome::Answer(Answer::NotQuarantined));
         }
         Ok(transaction)
+    }
+
+    /// Opens a transaction that takes a leased event out of the inbox, and claims it if it is to be
+    /// claimed. Of one that is processed already it commits that.
+    async fn dequeue(
+        &self,
+        lease: &Lease,
+        is_claimed: bool,
+    ) -> Result<LedgerTransaction<DB>, Outcome> {
+        let mut transaction = self.processor.ledger.begin().await?;
+        let dequeued = transaction
+            .dequeue(&self.entry(), lease, is_claimed)
+            .await?;
+        self.keep_lease(&mut transaction, dequeued).await?;
+        Ok(transaction)
+    }
+
+    /// `None`: somebody else has the entry by now, and nothing here counts any more.
+    async fn keep_lease(
+        &self,
+        transaction: &mut LedgerTransaction<DB>,
+        done: Option<bool>,
+    ) -> Result<(), Outcome> {
+        match done {
+            Some(true) => Ok(()),
+            Some(false) => {
+                transaction.commit().await?;
+                Err(Outcome::Answer(Answer::Duplicate))
+            }
+            None => {
+                roll_back(transaction).await?;
+                Err(Outcome::Answer(Answer::LeaseLost))
+            }
+        }
     }
 
     async fn claim(
@@ -268,11 +357,24 @@ impl<DB: Ledger> Delivery<DB> {
             handler.call(request).await.map(S::Response::into_response)
         };
         let answers = [Answer::HandlerPanicked, Answer::HandlerTimedOut];
-        match contained(self.layer.limits.handler_time_max, answer, answers).await? {
+        match contained(
+            self.processor.ledger.limits.handler_time_max,
+            answer,
+            answers,
+        )
+        .await?
+        {
             Ok(response) => Ok(response),
             Err(never) => match never.into() {},
         }
     }
+}
+
+/// Of the request for an event that nobody has just delivered.
+pub(crate) fn request_parts() -> Parts {
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.method = Method::POST;
+    parts
 }
 
 /// Runs the service's own code within its time limit; a panic in it is caught.
@@ -308,7 +410,7 @@ impl Outcome {
             Self::Because(answer, reason) => telemetry::answered_because(answer, &reason),
             Self::Ledger(error) => telemetry::answered(Answer::from(&error), Some(&error)),
             Self::NotPrepared(response) => telemetry::not_prepared(response),
-            Self::Delayed(response) => telemetry::delayed(response),
+            Self::Delayed(_, response) => telemetry::delayed(response),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
-    ledger::{Ledger, LedgerTransaction},
+    ledger::{Ledger, LedgerTransaction, On},
     telemetry,
 };
 
@@ -110,6 +110,12 @@ impl<DB: Ledger> EventTx<DB> {
     }
 }
 
+impl<DB: Ledger> EventTx<DB> {
+    pub(super) fn on(&mut self) -> On<'_, DB> {
+        self.transaction.on()
+    }
+}
+
 impl<DB: Ledger> Offer<DB> {
     pub(super) fn of(transaction: &Arc<Mutex<LedgerTransaction<DB>>>, endpoint: &Arc<str>) -> Self {
         Self {
@@ -201,10 +207,9 @@ mod tests {
     use std::time::Duration;
 
     use sqlx::{Sqlite, sqlite::SqlitePoolOptions};
-    use tokio::sync::Semaphore;
 
     use super::*;
-    use crate::ledger::Limits;
+    use crate::ledger::{LedgerAccess, Limits};
 
     /// Somebody else may hold the transaction for an instant after its end.
     #[tokio::test]
@@ -216,8 +221,7 @@ mod tests {
             claim_wait_max: Duration::from_secs(5),
             handler_time_max: Duration::from_secs(5),
         };
-        let places = Arc::new(Semaphore::new(1));
-        let transaction = LedgerTransaction::<Sqlite>::begin(&pool, places, limits).await;
+        let transaction = LedgerAccess::<Sqlite>::new(pool, limits).begin().await;
         let transaction = Arc::new(Mutex::new(transaction.unwrap()));
         let offer = Offer::of(&transaction, &"default".into());
         assert!(offer.take().is_some());

@@ -2,18 +2,13 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use axum_core::response::ErrorResponse;
 use sqlx::Pool;
-use tokio::sync::Semaphore;
 use tower_layer::Layer;
 
-use super::{
-    in_flight::InFlight,
-    prepare::{self, Prepare},
-    service::ProcessOnce,
-};
+use super::{processor::Processor, receiver::Receiver, service::ProcessOnce};
 use crate::{
     extract::{ProvideVerifier, VerifiedStripeEvent},
     guard::Guards,
-    ledger::{Ledger, Limits},
+    ledger::Ledger,
 };
 
 /// The label of an endpoint that was given none.
@@ -84,20 +79,8 @@ pub const DELIVERIES_MAX_DEFAULT: usize = 256;
 /// # }
 /// ```
 pub struct ProcessOnceLayer<DB: Ledger> {
-    pub(super) pool: Pool<DB>,
-    pub(super) verifier: Arc<dyn ProvideVerifier + Send + Sync>,
-    pub(super) endpoint: Arc<str>,
-    pub(super) guards: Guards,
-    pub(super) prepare: Option<Arc<Prepare>>,
-    pub(super) limits: Limits,
-    pub(super) prepare_time_max: Duration,
-    pub(super) body_time_max: Duration,
-    pub(super) in_flight: InFlight,
-    /// One for each transaction at a time; waited for.
-    pub(super) places: Arc<Semaphore>,
-    /// One for each delivery in progress; not waited for.
-    pub(super) admissions: Arc<Semaphore>,
-    deliveries_max: u32,
+    pub(super) receiver: Receiver,
+    pub(super) processor: Processor<DB>,
 }
 
 impl<DB: Ledger> ProcessOnceLayer<DB> {
@@ -107,25 +90,9 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// file: what is in memory goes with its connection, and the layer closes connections.
     #[must_use]
     pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
-        let places = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
-        let (deliveries_max, admissions) = admissions(DELIVERIES_MAX_DEFAULT);
         Self {
-            pool,
-            verifier: Arc::new(verifier),
-            endpoint: ENDPOINT_DEFAULT.into(),
-            guards: Guards::new(),
-            prepare: None,
-            prepare_time_max: PREPARE_TIME_MAX_DEFAULT,
-            limits: Limits {
-                acquire_time_max: ACQUIRE_TIME_MAX_DEFAULT,
-                claim_wait_max: CLAIM_WAIT_MAX_DEFAULT,
-                handler_time_max: HANDLER_TIME_MAX_DEFAULT,
-            },
-            body_time_max: BODY_TIME_MAX_DEFAULT,
-            in_flight: InFlight::default(),
-            places,
-            admissions,
-            deliveries_max,
+            receiver: Receiver::new(verifier),
+            processor: Processor::new(pool),
         }
     }
 
@@ -140,14 +107,14 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// or unhandled is not in the way of the other; a handler that answers it with a plain 200 is.
     #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
-        self.endpoint = label_or(Some(label.into()), || ENDPOINT_DEFAULT.into());
+        self.receiver.label(label.into());
         self
     }
 
     /// Takes another verifier, for a further endpoint with a secret of its own.
     #[must_use]
     pub fn verifier(mut self, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
-        self.verifier = Arc::new(verifier);
+        self.receiver.verifier = Arc::new(verifier);
         self
     }
 
@@ -161,7 +128,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// are [not deduplicated](crate::once#not-deduplicated) the first is kept.
     #[must_use]
     pub fn guards(mut self, guards: Guards) -> Self {
-        self.guards = guards;
+        self.receiver.guards = guards;
         self
     }
 
@@ -219,49 +186,60 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         T: Clone + Send + Sync + 'static,
         E: Into<ErrorResponse>,
     {
-        self.prepare = Some(prepare::erase(step));
+        self.processor.prepare(step);
         self
     }
 
     /// See [`PREPARE_TIME_MAX_DEFAULT`].
     #[must_use]
     pub fn prepare_time_max(mut self, limit: Duration) -> Self {
-        self.prepare_time_max = limit;
+        self.processor.prepare_time_max = limit;
         self
     }
 
     /// See [`HANDLER_TIME_MAX_DEFAULT`].
     #[must_use]
     pub fn handler_time_max(mut self, limit: Duration) -> Self {
-        self.limits.handler_time_max = limit;
+        self.processor.ledger.limits.handler_time_max = limit;
         self
     }
 
     /// See [`CLAIM_WAIT_MAX_DEFAULT`]. On SQLite the wait is the connection's `busy_timeout`.
     #[must_use]
     pub fn claim_wait_max(mut self, limit: Duration) -> Self {
-        self.limits.claim_wait_max = limit;
+        self.processor.ledger.limits.claim_wait_max = limit;
         self
     }
 
     /// See [`ACQUIRE_TIME_MAX_DEFAULT`].
     #[must_use]
     pub fn acquire_time_max(mut self, limit: Duration) -> Self {
-        self.limits.acquire_time_max = limit;
+        self.processor.ledger.limits.acquire_time_max = limit;
+        self
+    }
+
+    /// Whether the crate's own statements are prepared once for each connection, as they are unless set.
+    ///
+    /// Behind PgBouncer before 1.21 in transaction mode, `false`: a prepared statement is then met on
+    /// another server connection. The handlers' own statements want `.persistent(false)` likewise, and
+    /// [`migrate`](crate::migrate) a direct connection.
+    #[must_use]
+    pub fn persistent_statements(mut self, persistent: bool) -> Self {
+        self.processor.ledger.is_persistent = persistent;
         self
     }
 
     /// See [`BODY_TIME_MAX_DEFAULT`].
     #[must_use]
     pub fn body_time_max(mut self, limit: Duration) -> Self {
-        self.body_time_max = limit;
+        self.receiver.body_time_max = limit;
         self
     }
 
     /// See [`DELIVERIES_MAX_DEFAULT`]. At least one.
     #[must_use]
     pub fn deliveries_max(mut self, limit: usize) -> Self {
-        (self.deliveries_max, self.admissions) = admissions(limit);
+        self.processor.deliveries_max(limit);
         self
     }
 
@@ -278,23 +256,8 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     ///
     /// Dropped before it is done, it has no effect.
     pub async fn drain(&self) {
-        if let Ok(_all) = self.admissions.acquire_many(self.deliveries_max).await {
-            self.admissions.close();
-        }
+        self.processor.drain().await;
     }
-}
-
-/// An empty label counts as none, wherever it comes from: the ledger would refuse it.
-pub(super) fn label_or(label: Option<Arc<str>>, other: impl FnOnce() -> Arc<str>) -> Arc<str> {
-    label
-        .filter(|label| !label.is_empty())
-        .unwrap_or_else(other)
-}
-
-/// A semaphore hands out as many as a `u32` counts at once, and `drain` wants them all.
-fn admissions(limit: usize) -> (u32, Arc<Semaphore>) {
-    let limit = u32::try_from(limit.clamp(1, Semaphore::MAX_PERMITS)).unwrap_or(u32::MAX);
-    (limit, Arc::new(Semaphore::new(limit as usize)))
 }
 
 impl<S, DB: Ledger> Layer<S> for ProcessOnceLayer<DB> {
@@ -308,18 +271,8 @@ impl<S, DB: Ledger> Layer<S> for ProcessOnceLayer<DB> {
 impl<DB: Ledger> Clone for ProcessOnceLayer<DB> {
     fn clone(&self) -> Self {
         Self {
-            pool: self.pool.clone(),
-            verifier: Arc::clone(&self.verifier),
-            endpoint: Arc::clone(&self.endpoint),
-            guards: self.guards.clone(),
-            prepare: self.prepare.clone(),
-            prepare_time_max: self.prepare_time_max,
-            limits: self.limits,
-            body_time_max: self.body_time_max,
-            in_flight: self.in_flight.clone(),
-            places: Arc::clone(&self.places),
-            admissions: Arc::clone(&self.admissions),
-            deliveries_max: self.deliveries_max,
+            receiver: self.receiver.clone(),
+            processor: self.processor.clone(),
         }
     }
 }
@@ -327,12 +280,8 @@ impl<DB: Ledger> Clone for ProcessOnceLayer<DB> {
 impl<DB: Ledger> fmt::Debug for ProcessOnceLayer<DB> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ProcessOnceLayer")
-            .field("endpoint", &self.endpoint)
-            .field("guards", &self.guards)
-            .field("limits", &self.limits)
-            .field("prepare_time_max", &self.prepare_time_max)
-            .field("body_time_max", &self.body_time_max)
-            .field("deliveries_max", &self.deliveries_max)
-            .finish_non_exhaustive()
+            .field("receiver", &self.receiver)
+            .field("processor", &self.processor)
+            .finish()
     }
 }

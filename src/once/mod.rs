@@ -114,10 +114,13 @@ mod layer;
 mod object_order;
 mod operator;
 mod prepare;
+mod processor;
 mod quarantine;
+mod receiver;
 mod service;
 
 pub(crate) use answer::Answer;
+pub(crate) use delivery::{Delivery, Outcome, request_parts};
 pub use event_tx::{EventTx, EventTxRejection};
 pub use layer::{
     ACQUIRE_TIME_MAX_DEFAULT, BODY_TIME_MAX_DEFAULT, CLAIM_WAIT_MAX_DEFAULT,
@@ -126,4 +129,7 @@ pub use layer::{
 };
 pub use object_order::{EventTxError, ObjectOrder};
 pub use operator::{ACTOR_CHARS_MAX, Operator, OperatorError, REASON_CHARS_MAX};
+pub(crate) use processor::Processor;
+pub(crate) use receiver::{Genuine, Guarded, Receiver};
 pub use service::ProcessOnce;
+pub(crate) use service::{keep_stopped, process};

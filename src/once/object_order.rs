@@ -45,7 +45,7 @@ impl<DB: Ledger> EventTx<DB> {
     pub async fn claim_effect(&mut self, effect_key: &str) -> Result<bool, EventTxError> {
         check_effect_key(effect_key)?;
         let event_id = self.event().deduplication_id().to_owned();
-        Ok(DB::claim_effect(&mut **self, effect_key, &event_id).await?)
+        Ok(DB::claim_effect(self.on(), effect_key, &event_id).await?)
     }
 
     /// Puts this event in order among those of an object: once for each object, before what depends on
@@ -131,7 +131,7 @@ impl<DB: Ledger> EventTx<DB> {
             created_unix,
             is_deleted,
         };
-        Ok(DB::touch_object(&mut **self, &object).await?)
+        Ok(DB::touch_object(self.on(), &object).await?)
     }
 }
 

@@ -42,7 +42,7 @@ impl Operator {
         Ok(Self { actor, reason })
     }
 
-    pub(super) fn action(&self, action: &'static str) -> Action<'_> {
+    pub(crate) fn action(&self, action: &'static str) -> Action<'_> {
         Action {
             action,
             actor: &self.actor,

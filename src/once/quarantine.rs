@@ -6,20 +6,19 @@ use axum_core::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use http::Method;
 use tower_service::Service;
 
 use super::{
     answer::Answer,
-    delivery::Outcome,
+    delivery::{Outcome, Source, request_parts},
     layer::ProcessOnceLayer,
     operator::Operator,
-    service::{admit, in_task},
+    service::in_task,
 };
 use crate::{
     event::is_key,
     extract::VerifiedStripeEvent,
-    ledger::{Ledger, LedgerError, LedgerTransaction, quarantined_payload},
+    ledger::{Ledger, LedgerError, within_statement},
     telemetry,
 };
 
@@ -49,25 +48,23 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
         S: Send + 'static,
     {
-        let layer = Arc::new(self.clone());
-        let event = match layer.quarantined(event_id).await {
+        let event = match self.quarantined(event_id).await {
             Ok(event) => event,
             Err(outcome) => return self.act(event_id, outcome),
         };
-        let span = telemetry::delivery_span(&event, &layer.endpoint);
-        let endpoint = Arc::clone(&layer.endpoint);
-        let delivery = match admit(layer, event, endpoint, Some(operator)) {
+        let endpoint = Arc::clone(&self.receiver.endpoint);
+        let span = telemetry::delivery_span(&event, &endpoint);
+        let source = Source::Released(operator);
+        let delivery = match self.processor.clone().deliver(event, endpoint, source) {
             Ok(delivery) => delivery,
             Err(answer) => return self.act(event_id, Outcome::Answer(answer)),
         };
-        let (mut parts, ()) = http::Request::new(()).into_parts();
-        parts.method = Method::POST;
-        in_task(span, delivery.run(handler, parts)).await
+        in_task(span, delivery.run(handler, request_parts())).await
     }
 
     /// Answers an operator, in the span of what was to be done.
     fn act(&self, event_id: &str, outcome: Outcome) -> Response {
-        let span = telemetry::operation_span(event_id, &self.endpoint);
+        let span = telemetry::operation_span(event_id, &self.receiver.endpoint);
         span.in_scope(|| outcome.into_response())
     }
 
@@ -75,9 +72,10 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         if !is_key(event_id) {
             return Err(Outcome::Answer(Answer::NotQuarantined));
         }
-        let places = Arc::clone(&self.places);
-        let stored = quarantined_payload(&self.pool, places, self.limits, event_id, &self.endpoint);
-        let stored = stored.await?;
+        let mut idle = self.processor.ledger.idle().await?;
+        let stored = DB::quarantined_payload(idle.on(), event_id, &self.receiver.endpoint);
+        let stored = within_statement(stored).await;
+        let stored = idle.settle(stored)?;
         let bytes = stored.ok_or(Outcome::Answer(Answer::NotQuarantined))?;
         VerifiedStripeEvent::stored(bytes).ok_or(Outcome::Answer(Answer::StillQuarantined))
     }
@@ -105,11 +103,10 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         if !is_key(event_id) {
             return Ok(Outcome::Answer(Answer::NotQuarantined));
         }
-        let places = Arc::clone(&self.places);
-        let mut transaction = LedgerTransaction::begin(&self.pool, places, self.limits).await?;
+        let mut transaction = self.processor.ledger.begin().await?;
         let action = operator.action("discard");
         let discarded = transaction
-            .discard(event_id, &self.endpoint, &action)
+            .discard(event_id, &self.receiver.endpoint, &action)
             .await?;
         if !discarded {
             transaction.rollback().await?;

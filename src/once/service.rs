@@ -12,23 +12,17 @@ use axum_core::{
     extract::Request,
     response::{IntoResponse, Response},
 };
-use tokio::time::timeout;
 use tower_service::Service;
 use tracing::{Instrument, Span};
 
 use super::{
     answer::Answer,
-    delivery::Delivery,
-    layer::{ProcessOnceLayer, label_or},
-    operator::Operator,
+    delivery::Source,
+    layer::ProcessOnceLayer,
+    processor::Processor,
+    receiver::{Genuine, Guarded},
 };
-use crate::{
-    clock,
-    extract::{Received, StripeEventRejection, VerifiedStripeEvent},
-    guard::{StopReason, WhenStopped},
-    ledger::Ledger,
-    telemetry,
-};
+use crate::{guard::StopReason, ledger::Ledger, telemetry};
 
 /// The service that [`ProcessOnceLayer`] makes.
 pub struct ProcessOnce<S, DB: Ledger> {
@@ -65,72 +59,52 @@ where
         let inner = mem::replace(&mut self.inner, inner);
         let layer = Arc::clone(&self.layer);
         Box::pin(async move {
-            Ok(match receive(&layer, request).await {
-                Ok((received, stopped)) => process(layer, inner, received, stopped).await,
+            let processor = layer.processor.clone();
+            Ok(match layer.receiver.receive(request).await {
+                Ok(Guarded::Passed(genuine)) => process(processor, inner, genuine).await,
+                Ok(Guarded::Stopped(genuine, reason)) => {
+                    keep_stopped(processor, genuine, reason).await
+                }
                 Err(rejection) => rejection.into_response(),
             })
         })
     }
 }
 
-async fn receive<DB: Ledger>(
-    layer: &ProcessOnceLayer<DB>,
-    request: Request,
-) -> Result<(Received, Option<StopReason>), StripeEventRejection> {
-    let received = VerifiedStripeEvent::receive(request, &*layer.verifier);
-    let received = timeout(layer.body_time_max, received)
-        .await
-        .unwrap_or(Err(StripeEventRejection::BodyTooSlow))?;
-    let stopped = guard(layer, &received)?;
-    Ok((received, stopped))
-}
-
-/// Why the event is to be kept and not run, if it is.
-fn guard<DB: Ledger>(
-    layer: &ProcessOnceLayer<DB>,
-    Received {
-        event, provided, ..
-    }: &Received,
-) -> Result<Option<StopReason>, StripeEventRejection> {
-    let guards = provided.guards.as_ref().unwrap_or(&layer.guards);
-    match guards.check(event, clock::now()) {
-        Ok(()) => Ok(None),
-        Err(reason) if guards.when_stopped == WhenStopped::Quarantine => Ok(Some(reason)),
-        Err(reason) => Err(StripeEventRejection::of_stopped(event, reason, guards)),
-    }
-}
-
 /// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
 /// client disconnects, it would leave a connection of the pool inside a transaction.
-async fn process<S, DB>(
-    layer: Arc<ProcessOnceLayer<DB>>,
-    inner: S,
-    received: Received,
-    stopped: Option<StopReason>,
-) -> Response
+pub(crate) async fn process<S, DB>(processor: Processor<DB>, inner: S, genuine: Genuine) -> Response
 where
     S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
     S: Send + 'static,
     DB: Ledger,
 {
-    let Received {
+    let Genuine {
         parts,
         event,
-        provided,
-    } = received;
-    let endpoint = label_or(provided.endpoint, || Arc::clone(&layer.endpoint));
+        endpoint,
+    } = genuine;
     let span = telemetry::delivery_span(&event, &endpoint);
-    let delivery = match admit(layer, event, endpoint, None) {
-        Ok(delivery) => delivery,
-        Err(answer) => return span.in_scope(|| telemetry::answered(answer, None)),
-    };
-    let run = async move {
-        match stopped {
-            Some(reason) => delivery.keep_stopped(reason).await,
-            None => delivery.run(inner, parts).await,
-        }
-    };
-    in_task(span, run).await
+    match processor.deliver(event, endpoint, Source::Arrived) {
+        Ok(delivery) => in_task(span, delivery.run(inner, parts)).await,
+        Err(answer) => span.in_scope(|| telemetry::answered(answer, None)),
+    }
+}
+
+/// Keeps what a guard has stopped, in a task likewise.
+pub(crate) async fn keep_stopped<DB: Ledger>(
+    processor: Processor<DB>,
+    genuine: Genuine,
+    reason: StopReason,
+) -> Response {
+    let Genuine {
+        event, endpoint, ..
+    } = genuine;
+    let span = telemetry::delivery_span(&event, &endpoint);
+    match processor.deliver(event, endpoint, Source::Arrived) {
+        Ok(delivery) => in_task(span, delivery.keep_stopped(reason)).await,
+        Err(answer) => span.in_scope(|| telemetry::answered(answer, None)),
+    }
 }
 
 /// Nothing that happens to this future stops what it runs.
@@ -147,29 +121,6 @@ pub(super) async fn in_task(
     let lost = |_| span.in_scope(|| telemetry::answered(Answer::TaskLost, None));
     let task = tokio::spawn(run);
     task.await.unwrap_or_else(lost)
-}
-
-pub(super) fn admit<DB: Ledger>(
-    layer: Arc<ProcessOnceLayer<DB>>,
-    event: VerifiedStripeEvent,
-    endpoint: Arc<str>,
-    released_by: Option<Operator>,
-) -> Result<Delivery<DB>, Answer> {
-    let enter = || layer.in_flight.enter(&endpoint, event.deduplication_id());
-    let _in_flight = event
-        .is_deduplicated()
-        .then(|| enter().ok_or(Answer::InFlight))
-        .transpose()?;
-    let admission = Arc::clone(&layer.admissions).try_acquire_owned();
-    let _admission = admission.map_err(|_| Answer::Overloaded)?;
-    Ok(Delivery {
-        layer,
-        event,
-        endpoint,
-        released_by,
-        _in_flight,
-        _admission,
-    })
 }
 
 impl<S: Clone, DB: Ledger> Clone for ProcessOnce<S, DB> {

@@ -37,6 +37,13 @@ pub(crate) trait TestBackend: Ledger {
     fn count(pool: &Pool<Self>, table: &str) -> impl Future<Output = i64> + Send;
     /// What a query of one text gives.
     fn texts(pool: &Pool<Self>, sql: &'static str) -> impl Future<Output = Vec<String>> + Send;
+    /// Makes the rows of a table older by so many days.
+    fn age(
+        pool: &Pool<Self>,
+        table: &str,
+        instant: &str,
+        days: u32,
+    ) -> impl Future<Output = ()> + Send;
     /// The bytes of the one event in the inbox.
     fn payload(pool: &Pool<Self>) -> impl Future<Output = Vec<u8>> + Send;
 }
@@ -108,6 +115,11 @@ impl TestBackend for Postgres {
             .expect("a database")
     }
 
+    async fn age(pool: &Pool<Self>, table: &str, instant: &str, days: u32) {
+        let age = format!("update {table} set {instant} = {instant} - interval '{days} days'");
+        query(AssertSqlSafe(age)).execute(pool).await.unwrap();
+    }
+
     statements!();
 }
 
@@ -129,6 +141,12 @@ impl TestBackend for Sqlite {
             .busy_timeout(Duration::from_secs(2));
         let pool = SqlitePoolOptions::new().max_connections(connections);
         pool.connect_with(options).await.expect("a database")
+    }
+
+    async fn age(pool: &Pool<Self>, table: &str, instant: &str, days: u32) {
+        let ms = u64::from(days) * 24 * 60 * 60 * 1000;
+        let age = format!("update {table} set {instant} = {instant} - {ms}");
+        query(AssertSqlSafe(age)).execute(pool).await.unwrap();
     }
 
     statements!();

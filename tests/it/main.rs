@@ -12,6 +12,7 @@ mod database;
 mod endpoint;
 mod log;
 mod proxy;
+mod stored;
 mod stripe;
 mod stripe_api;
 

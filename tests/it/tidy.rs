@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use axum_stripe_webhook::{
     BODY_BYTES_MAX,
     event::{EFFECT_KEY_BYTES_MAX, ID_BYTES_MAX},
-    guard, once, signature,
+    guard, inbox, once, signature,
 };
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
@@ -159,6 +159,41 @@ fn the_bounds_are_those_of_the_code() {
         (
             "HANDLER_TIME_MAX_DEFAULT",
             seconds(once::HANDLER_TIME_MAX_DEFAULT),
+        ),
+        (
+            "CONCURRENCY_DEFAULT",
+            inbox::CONCURRENCY_DEFAULT.to_string(),
+        ),
+        ("LEASE_TIME_DEFAULT", seconds(inbox::LEASE_TIME_DEFAULT)),
+        (
+            "POLL_INTERVAL_DEFAULT",
+            seconds(inbox::POLL_INTERVAL_DEFAULT),
+        ),
+        (
+            "ATTEMPTS_MAX_DEFAULT",
+            inbox::ATTEMPTS_MAX_DEFAULT.to_string(),
+        ),
+        (
+            "RETRY_TIME_FIRST_DEFAULT",
+            seconds(inbox::RETRY_TIME_FIRST_DEFAULT),
+        ),
+        (
+            "RETRY_TIME_MAX_DEFAULT",
+            seconds(inbox::RETRY_TIME_MAX_DEFAULT),
+        ),
+        (
+            "NOT_YETS_MAX_DEFAULT",
+            inbox::NOT_YETS_MAX_DEFAULT.to_string(),
+        ),
+        ("PAGE_MAX", inbox::PAGE_MAX.to_string()),
+        (
+            "LEDGER_AGE_MAX_DEFAULT",
+            seconds(inbox::LEDGER_AGE_MAX_DEFAULT),
+        ),
+        ("LEDGER_AGE_MAX_MIN", seconds(inbox::LEDGER_AGE_MAX_MIN)),
+        (
+            "PAYLOAD_AGE_MAX_DEFAULT",
+            seconds(inbox::PAYLOAD_AGE_MAX_DEFAULT),
         ),
         (
             "STATEMENT_TIME_MAX",

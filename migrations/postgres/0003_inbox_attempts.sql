@@ -1,0 +1,23 @@
+-- What a worker must know of an entry beside how often it was tried.
+
+-- Counts the times that the entry was taken by a worker, and never goes back, unlike `attempts`, which
+-- an operator's retry resets. A worker that is late is known by an old number.
+alter table stripe_inbox add column fence bigint not null default 0;
+
+-- Set while a worker has the entry, and cleared with the outcome. Set in an entry that has fallen due
+-- again, the worker's process has died: the event runs alone, so that it takes no others along.
+alter table stripe_inbox add column in_attempt boolean not null default false;
+
+-- How often the handler has said "not yet": those do not count as attempts.
+alter table stripe_inbox add column not_yets integer not null default 0;
+
+alter table stripe_inbox add constraint stripe_inbox_fence_counted check (fence >= 0);
+alter table stripe_inbox add constraint stripe_inbox_not_yets_counted check (not_yets >= 0);
+alter table stripe_inbox add constraint stripe_inbox_in_attempt_while_pending
+    check (state = 'pending' or not in_attempt);
+
+create index stripe_inbox_in_attempt_idx on stripe_inbox (due_at)
+    where state = 'pending' and in_attempt;
+-- For the sweep of old bytes.
+create index stripe_inbox_payload_idx on stripe_inbox (received_at)
+    where state <> 'pending' and payload is not null;

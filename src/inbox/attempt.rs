@@ -1,0 +1,158 @@
+use std::{borrow::Cow, convert::Infallible, time::Duration};
+
+use axum_core::{
+    extract::Request,
+    response::{IntoResponse, Response},
+};
+use tokio::time::{Instant, sleep};
+use tower_service::Service;
+use tracing::Instrument;
+
+use super::retry_policy::{Failure, RetryPolicy};
+use crate::{
+    extract::VerifiedStripeEvent,
+    ledger::{AttemptEnd, Leased, Ledger, LedgerError, within_statement},
+    once::{Answer, Delivery, Outcome, Processor, request_parts},
+    telemetry,
+};
+
+/// Longest text of an error that is kept.
+const ERROR_BYTES_MAX: usize = 255;
+
+/// What a worker writes of an entry whose process has died in its last attempt; the statement for an
+/// operator's retry looks for it.
+pub(crate) const PROCESS_DIED: &str = "process_died";
+
+/// What it writes of bytes that are no event: somebody else has written them.
+const NOT_AN_EVENT: &str = "not_an_event";
+
+/// Between two tries to write down an outcome.
+const WRITE_PAUSE: Duration = Duration::from_secs(1);
+
+/// One run of a leased entry's handler, and what becomes of the entry.
+pub(super) struct Attempt<DB: Ledger> {
+    pub(super) processor: Processor<DB>,
+    pub(super) policy: RetryPolicy,
+    pub(super) lease_time: Duration,
+    pub(super) leased: Leased,
+}
+
+/// How an attempt ended.
+enum Ended {
+    /// There is no entry any more, or it is quarantined; or somebody else has it.
+    Over,
+    Failed(Failure, Cow<'static, str>),
+}
+
+impl<DB: Ledger> Attempt<DB> {
+    pub(super) async fn run<S>(self, service: S)
+    where
+        S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
+        S: Send + 'static,
+    {
+        let begun_at = Instant::now();
+        let leased = &self.leased;
+        if self.policy.is_exhausted(leased.attempts) {
+            let failed = (Failure::Permanent, PROCESS_DIED.into());
+            return self
+                .end(begun_at, self.policy.attempts(leased.attempts), failed)
+                .await;
+        }
+        let payload = leased.payload.clone();
+        let Some(event) = VerifiedStripeEvent::stored(payload) else {
+            let failed = (Failure::Permanent, NOT_AN_EVENT.into());
+            return self.end(begun_at, leased.attempts, failed).await;
+        };
+        let span = telemetry::attempt_span(&event, &leased.lease.endpoint, leased.attempts);
+        let delivery = Delivery::of_lease(self.processor.clone(), event, leased.lease.clone());
+        // The handler's panic is caught in there; this one is of ours, and leaves the lease to run out.
+        let processed = delivery.process(service, request_parts());
+        let ended = ended(processed.instrument(span.clone()).await);
+        if let Ended::Failed(failure, error) = ended {
+            let end = self.end(begun_at, leased.attempts, (failure, error));
+            end.instrument(span).await;
+        }
+    }
+
+    /// Writes down what has become of the entry. While the database is not there, again and again as long
+    /// as the lease lasts: an entry without an outcome counts as one whose process has died.
+    async fn end(
+        &self,
+        begun_at: Instant,
+        attempts: u32,
+        (failure, error): (Failure, Cow<'static, str>),
+    ) {
+        let Leased {
+            lease, not_yets, ..
+        } = &self.leased;
+        let verdict = self
+            .policy
+            .decide(failure, attempts, *not_yets, fastrand::f64());
+        let end = AttemptEnd {
+            due_in: verdict.due_in,
+            attempts: verdict.attempts,
+            not_yets: verdict.not_yets,
+            error: &error,
+        };
+        loop {
+            match self.write(&end).await {
+                Ok(true) => return telemetry::attempt_failed(lease, &end),
+                Ok(false) => return telemetry::lease_lost(lease),
+                Err(fault) if begun_at.elapsed() >= self.lease_time => {
+                    return telemetry::outcome_lost(lease, &fault);
+                }
+                Err(_) => sleep(WRITE_PAUSE).await,
+            }
+        }
+    }
+
+    async fn write(&self, end: &AttemptEnd<'_>) -> Result<bool, LedgerError> {
+        let mut idle = self.processor.ledger.idle_besides().await?;
+        let written = within_statement(DB::end_attempt(idle.on(), &self.leased.lease, end)).await;
+        idle.settle(written)
+    }
+}
+
+/// What an attempt's outcome means for its entry.
+fn ended(outcome: Result<Response, Outcome>) -> Ended {
+    match outcome {
+        Ok(response) if response.status().is_success() => {
+            telemetry::attempt_ended("processed");
+            Ended::Over
+        }
+        Ok(response) => answered("handler_failed", &response),
+        Err(Outcome::NotPrepared(response)) if response.status().is_success() => {
+            telemetry::attempt_ended("prepare_ignored");
+            Ended::Over
+        }
+        Err(Outcome::NotPrepared(response)) => answered("prepare_failed", &response),
+        Err(Outcome::Delayed(delay, _)) => Ended::Failed(Failure::Delayed(delay), "delayed".into()),
+        Err(Outcome::Because(answer, reason)) if answer.status().is_success() => {
+            telemetry::attempt_ended_because(answer, &reason);
+            Ended::Over
+        }
+        Err(Outcome::Answer(answer)) if answer.status().is_success() => {
+            telemetry::attempt_ended(answer.code());
+            Ended::Over
+        }
+        Err(Outcome::Answer(Answer::LeaseLost)) => {
+            telemetry::attempt_ended(Answer::LeaseLost.code());
+            Ended::Over
+        }
+        Err(Outcome::Answer(answer) | Outcome::Because(answer, _)) => {
+            Ended::Failed(Failure::Broken, answer.code().into())
+        }
+        Err(Outcome::Ledger(error)) => {
+            let (code, fault) = (Answer::from(&error).code(), error.fault());
+            let mut error = format!("{code} {fault}").trim_end().to_owned();
+            error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+            Ended::Failed(Failure::Broken, error.into())
+        }
+    }
+}
+
+fn answered(code: &'static str, response: &Response) -> Ended {
+    let status = response.status();
+    let error = format!("{code} {}", status.as_u16());
+    Ended::Failed(Failure::Answered(status), error.into())
+}

@@ -1,0 +1,226 @@
+//! Deliveries that arrive together share a statement.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt, mem, slice,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot, watch};
+
+use crate::{
+    extract::VerifiedStripeEvent,
+    ledger::{Accepted, Arrival, Ledger, LedgerAccess, LedgerError, within_statement},
+    telemetry,
+};
+
+/// Events that share a statement, and their bytes together: what one message to the database may hold.
+const GROUP_MAX: usize = 128;
+/// See [`GROUP_MAX`].
+const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Stores events in groups. A delivery that finds nobody storing begins at once, with itself; what
+/// arrives while a group is stored is the next group. So there is no timer, and an idle endpoint pays
+/// no delay.
+pub(super) struct Groups {
+    backlog: Mutex<Backlog>,
+    /// Wakes the workers of this process.
+    stored: watch::Sender<()>,
+}
+
+struct Backlog {
+    waiting: VecDeque<Waiting>,
+    is_storing: bool,
+}
+
+struct Waiting {
+    event: VerifiedStripeEvent,
+    endpoint: Arc<str>,
+    /// The event's own, or for one that is not deduplicated one that nobody else has.
+    key: Arc<str>,
+    answer: oneshot::Sender<Stored>,
+    /// Whoever waits is counted, so that the backlog is bounded.
+    _admission: OwnedSemaphorePermit,
+}
+
+/// What has become of a delivery's event.
+#[derive(Clone, Debug)]
+pub(super) enum Stored {
+    Accepted(Accepted),
+    Failed(Arc<LedgerError>),
+}
+
+impl Groups {
+    pub(super) fn new() -> Self {
+        Self {
+            backlog: Mutex::new(Backlog {
+                waiting: VecDeque::new(),
+                is_storing: false,
+            }),
+            stored: watch::Sender::new(()),
+        }
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.stored.subscribe()
+    }
+
+    /// Has an event stored. The answer fails to come if the runtime goes down, or if something of ours
+    /// has panicked.
+    pub(super) fn store<DB: Ledger>(
+        self: &Arc<Self>,
+        ledger: &LedgerAccess<DB>,
+        event: VerifiedStripeEvent,
+        endpoint: Arc<str>,
+        admission: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<Stored> {
+        let (answer, answered) = oneshot::channel();
+        let begin = {
+            let mut backlog = self.lock();
+            backlog.waiting.push_back(Waiting {
+                key: key(&event),
+                event,
+                endpoint,
+                answer,
+                _admission: admission,
+            });
+            !mem::replace(&mut backlog.is_storing, true)
+        };
+        if begin {
+            // A task of its own: what is being stored does not depend on the client who came first.
+            let storing = Storing(Arc::clone(self));
+            tokio::spawn(storing.run(ledger.clone()));
+        }
+        answered
+    }
+
+    /// A backlog is whole between any two of its operations, so a poisoned lock means nothing.
+    fn lock(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stores until nothing waits any more. There is one at a time.
+struct Storing(Arc<Groups>);
+
+impl Storing {
+    async fn run<DB: Ledger>(self, ledger: LedgerAccess<DB>) {
+        while let Some(group) = self.next() {
+            store(&ledger, &group).await.tell(group);
+            self.0.stored.send_replace(());
+        }
+    }
+
+    /// The next group; `None` when nobody waits, and then somebody else may store.
+    fn next(&self) -> Option<Vec<Waiting>> {
+        let mut backlog = self.0.lock();
+        let mut group = Vec::new();
+        let mut bytes: usize = 0;
+        while group.len() < GROUP_MAX
+            && let Some(next) = backlog.waiting.front()
+        {
+            bytes = bytes.saturating_add(next.event.bytes().len());
+            if bytes > GROUP_BYTES_MAX && !group.is_empty() {
+                break;
+            }
+            group.extend(backlog.waiting.pop_front());
+        }
+        backlog.is_storing = !group.is_empty();
+        (!group.is_empty()).then_some(group)
+    }
+}
+
+impl Drop for Storing {
+    /// Dropped half way, by the runtime or a panic: nobody must wait for what will not come.
+    fn drop(&mut self) {
+        let mut backlog = self.0.lock();
+        if mem::take(&mut backlog.is_storing) {
+            backlog.waiting.clear();
+        }
+    }
+}
+
+/// What has become of the events of a group, by endpoint and key.
+struct Outcomes(BTreeMap<(Arc<str>, Arc<str>), Stored>);
+
+impl Outcomes {
+    fn tell(mut self, group: Vec<Waiting>) {
+        for waiting in group {
+            let key = (waiting.endpoint, waiting.key);
+            let Some(stored) = self.0.get_mut(&key) else {
+                continue;
+            };
+            // A client that has gone does not hear of it.
+            let _ = waiting.answer.send(stored.clone());
+            // A copy in the same group is one of what was stored with the first.
+            if let Stored::Accepted(accepted @ Accepted::Stored) = stored {
+                *accepted = Accepted::Duplicate;
+            }
+        }
+    }
+}
+
+/// A group that the database refuses is stored one by one: one of its events may be the reason.
+async fn store<DB: Ledger>(ledger: &LedgerAccess<DB>, group: &[Waiting]) -> Outcomes {
+    // In the order of their keys: two groups that share events must not wait for each other crosswise.
+    let mut events = BTreeMap::new();
+    for waiting in group {
+        let key = (Arc::clone(&waiting.endpoint), Arc::clone(&waiting.key));
+        events.entry(key).or_insert_with(|| &waiting.event);
+    }
+    let arrivals: Vec<_> = events
+        .iter()
+        .map(|((endpoint, key), event)| Arrival::new(event, endpoint, key))
+        .collect();
+    let stored = match accept(ledger, &arrivals).await {
+        Ok(accepted) => accepted.into_iter().map(Stored::Accepted).collect(),
+        Err(error) if arrivals.len() > 1 && error.is_the_databases_word() => {
+            telemetry::group_refused(&error, arrivals.len());
+            let mut stored = Vec::with_capacity(arrivals.len());
+            for arrival in &arrivals {
+                stored.push(accept_one(ledger, arrival).await);
+            }
+            stored
+        }
+        Err(error) => vec![Stored::Failed(Arc::new(error)); arrivals.len()],
+    };
+    drop(arrivals);
+    Outcomes(events.into_keys().zip(stored).collect())
+}
+
+async fn accept_one<DB: Ledger>(ledger: &LedgerAccess<DB>, arrival: &Arrival<'_>) -> Stored {
+    match accept(ledger, slice::from_ref(arrival)).await {
+        Ok(accepted) => match accepted.first() {
+            Some(accepted) => Stored::Accepted(*accepted),
+            None => Stored::Failed(Arc::new(LedgerError::NotWritten)),
+        },
+        Err(error) => Stored::Failed(Arc::new(error)),
+    }
+}
+
+async fn accept<DB: Ledger>(
+    ledger: &LedgerAccess<DB>,
+    arrivals: &[Arrival<'_>],
+) -> Result<Vec<Accepted>, LedgerError> {
+    let mut idle = ledger.idle_besides().await?;
+    let accepted = within_statement(DB::accept(idle.on(), arrivals)).await;
+    idle.settle(accepted)
+}
+
+/// All test events of the Dashboard have one id; each is stored.
+fn key(event: &VerifiedStripeEvent) -> Arc<str> {
+    let id = event.deduplication_id();
+    match event.is_deduplicated() {
+        true => id.into(),
+        false => format!("{id}#{:016x}", fastrand::u64(..)).into(),
+    }
+}
+
+impl fmt::Debug for Groups {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let backlog = self.lock();
+        f.debug_struct("Groups")
+            .field("backlog", &backlog.waiting.len())
+            .finish()
+    }
+}

@@ -1,0 +1,185 @@
+use std::{fmt, time::Duration};
+
+use sqlx::Pool;
+use tokio::time::sleep;
+
+use super::operations::OperationError;
+use crate::{
+    guard::EVENT_AGE_MAX_DEFAULT,
+    ledger::{Ledger, LedgerAccess, LedgerError, within_statement},
+    once::Processor,
+    telemetry,
+};
+
+/// How long the ledger remembers an event, unless set: as old as one may be that the guards let through.
+pub const LEDGER_AGE_MAX_DEFAULT: Duration = EVENT_AGE_MAX_DEFAULT;
+
+/// How long it remembers an event at least. Stripe can be asked to send one again for 30 days.
+pub const LEDGER_AGE_MAX_MIN: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+
+/// How long the payload of a dead or quarantined entry is kept, unless set.
+pub const PAYLOAD_AGE_MAX_DEFAULT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
+/// Rows of a statement: few enough that nobody waits for their locks.
+const BATCH: i64 = 1000;
+
+/// Statements of each kind in one sweep.
+const BATCHES_MAX: u64 = 100;
+
+/// Deletes what has grown old: rows of processed events and of objects, and the payloads of entries that
+/// nobody has looked after.
+///
+/// - Rows of `processed_stripe_events` and of `stripe_objects` go after
+///   [`ledger_age_max`](Self::ledger_age_max). Those of events that are held stay.
+/// - Dead and quarantined entries stay; their payloads go after
+///   [`payload_age_max`](Self::payload_age_max), and with them what could be run. Have Stripe send the
+///   event again then.
+/// - `stripe_effects` and `stripe_actions` stay.
+///
+/// **An event that is older than the ledger's memory is processed again if it is sent again.** So the
+/// guards stop such events: who shortens the one shortens the other, with
+/// [`Guards::event_age_max`](crate::Guards::event_age_max).
+///
+/// ```no_run
+/// use std::time::Duration;
+///
+/// use axum_stripe_webhook::inbox::Retention;
+/// # fn start(pool: sqlx::PgPool) {
+/// let hour = Duration::from_secs(60 * 60);
+/// tokio::spawn(Retention::new(pool).sweep_every(hour));
+/// # }
+/// ```
+pub struct Retention<DB: Ledger> {
+    ledger: LedgerAccess<DB>,
+    ledger_age_max: Duration,
+    payload_age_max: Duration,
+}
+
+/// What a sweep has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Swept {
+    /// Rows that have left `processed_stripe_events`.
+    pub events: u64,
+    /// Rows that have left `stripe_objects`.
+    pub objects: u64,
+    /// Entries of `stripe_inbox` that have lost their payload.
+    pub payloads: u64,
+    /// Whether there was more than one sweep takes.
+    pub is_partial: bool,
+}
+
+impl<DB: Ledger> Retention<DB> {
+    /// With the defaults.
+    #[must_use]
+    pub fn new(pool: Pool<DB>) -> Self {
+        Self {
+            ledger: Processor::new(pool).ledger,
+            ledger_age_max: LEDGER_AGE_MAX_DEFAULT,
+            payload_age_max: PAYLOAD_AGE_MAX_DEFAULT,
+        }
+    }
+
+    /// How long the ledger remembers an event; see [`LEDGER_AGE_MAX_DEFAULT`]. Less than
+    /// [`LEDGER_AGE_MAX_MIN`] counts as that.
+    #[must_use]
+    pub fn ledger_age_max(mut self, age: Duration) -> Self {
+        self.ledger_age_max = age.max(LEDGER_AGE_MAX_MIN);
+        self
+    }
+
+    /// How long a dead or quarantined entry keeps its payload; see [`PAYLOAD_AGE_MAX_DEFAULT`].
+    #[must_use]
+    pub fn payload_age_max(mut self, age: Duration) -> Self {
+        self.payload_age_max = age;
+        self
+    }
+
+    /// See [`ProcessOnceLayer::persistent_statements`](crate::ProcessOnceLayer::persistent_statements).
+    #[must_use]
+    pub fn persistent_statements(mut self, persistent: bool) -> Self {
+        self.ledger.is_persistent = persistent;
+        self
+    }
+
+    /// Sweeps once: in batches of a thousand rows, each committed by itself, and at most a hundred
+    /// thousand of each kind. Several may sweep at once.
+    ///
+    /// # Errors
+    ///
+    /// [`OperationError::Database`]; what was swept by then is.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped half way, what was swept by then is.
+    pub async fn sweep(&self) -> Result<Swept, OperationError> {
+        let mut swept = Swept::default();
+        let mut is_done = [false; 3];
+        for _ in 0..BATCHES_MAX {
+            let [events, objects, payloads] = &mut is_done;
+            self.batch(events, &mut swept.events, Kind::Events).await?;
+            self.batch(objects, &mut swept.objects, Kind::Objects)
+                .await?;
+            self.batch(payloads, &mut swept.payloads, Kind::Payloads)
+                .await?;
+            if is_done == [true; 3] {
+                return Ok(swept);
+            }
+        }
+        swept.is_partial = true;
+        Ok(swept)
+    }
+
+    /// Sweeps now, and again and again after this time. Never ends: spawn it. What fails is logged, and
+    /// made good by the next sweep.
+    pub async fn sweep_every(self, interval: Duration) {
+        loop {
+            if let Err(OperationError::Database(error)) = self.sweep().await {
+                telemetry::sweep_failed(&*error);
+            }
+            sleep(interval.max(Duration::from_secs(1))).await;
+        }
+    }
+
+    async fn batch(
+        &self,
+        is_done: &mut bool,
+        sum: &mut u64,
+        kind: Kind,
+    ) -> Result<(), LedgerError> {
+        if *is_done {
+            return Ok(());
+        }
+        let mut idle = self.ledger.idle_besides().await?;
+        let on = idle.on();
+        let rows = match kind {
+            Kind::Events => {
+                within_statement(DB::sweep_ledger(on, self.ledger_age_max, BATCH)).await
+            }
+            Kind::Objects => {
+                within_statement(DB::sweep_objects(on, self.ledger_age_max, BATCH)).await
+            }
+            Kind::Payloads => within_statement(DB::scrub(on, self.payload_age_max, BATCH)).await,
+        };
+        let rows = idle.settle(rows)?;
+        *sum = sum.saturating_add(rows);
+        *is_done = rows < BATCH.unsigned_abs();
+        Ok(())
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Events,
+    Objects,
+    Payloads,
+}
+
+impl<DB: Ledger> fmt::Debug for Retention<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retention")
+            .field("ledger_age_max", &self.ledger_age_max)
+            .field("payload_age_max", &self.payload_age_max)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+use std::{fmt, sync::Arc};
+
+use sqlx::{Database, Pool, pool::PoolConnection};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+use super::{Ledger, LedgerError, LedgerTransaction, Limits};
+
+/// How the ledger is reached: a pool, and how many transactions of ours may run on it. Clones share
+/// their places.
+pub(crate) struct LedgerAccess<DB: Ledger> {
+    pub(crate) pool: Pool<DB>,
+    pub(crate) limits: Limits,
+    /// Whether our statements are prepared once for each connection.
+    pub(crate) is_persistent: bool,
+    /// One for each transaction at a time; waited for.
+    places: Arc<Semaphore>,
+}
+
+/// A connection, and how statements are sent on it.
+pub struct On<'c, DB: Database> {
+    pub(crate) connection: &'c mut DB::Connection,
+    pub(crate) persistent: bool,
+}
+
+impl<DB: Database> On<'_, DB> {
+    /// The same, for one statement of several.
+    pub(crate) fn again(&mut self) -> On<'_, DB> {
+        On {
+            connection: &mut *self.connection,
+            persistent: self.persistent,
+        }
+    }
+}
+
+impl<DB: Database> fmt::Debug for On<'_, DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("On")
+            .field("persistent", &self.persistent)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A connection on which no transaction is open. It goes back to the pool with the result of what it
+/// was taken for, and is closed if that has failed or was cancelled: its state is not known.
+pub(crate) struct Idle<DB: Ledger> {
+    connection: PoolConnection<DB>,
+    is_persistent: bool,
+    is_sound: bool,
+    _place: Option<OwnedSemaphorePermit>,
+}
+
+impl<DB: Ledger> LedgerAccess<DB> {
+    pub(crate) fn new(pool: Pool<DB>, limits: Limits) -> Self {
+        let places = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
+        Self {
+            pool,
+            limits,
+            is_persistent: true,
+            places,
+        }
+    }
+
+    /// How many transactions may run at once.
+    pub(crate) fn places(&self) -> usize {
+        DB::transactions_max(&self.pool)
+    }
+
+    /// Waits for a place and for a connection, and opens a transaction in one round trip.
+    pub(crate) async fn begin(&self) -> Result<LedgerTransaction<DB>, LedgerError> {
+        let (place, connection) = self.acquire().await?;
+        LedgerTransaction::begin(connection, place, self.limits, self.is_persistent).await
+    }
+
+    /// Waits for a place and for a connection.
+    pub(crate) async fn idle(&self) -> Result<Idle<DB>, LedgerError> {
+        let (place, connection) = self.acquire().await?;
+        Ok(self.idle_with(connection, Some(place)))
+    }
+
+    /// Waits for a connection, and on SQLite, which has one writer, for a place: what takes an instant
+    /// need not stand in line behind handlers.
+    pub(crate) async fn idle_besides(&self) -> Result<Idle<DB>, LedgerError> {
+        if DB::HAS_ONE_WRITER {
+            return self.idle().await;
+        }
+        let acquired = timeout(self.limits.acquire_time_max, self.pool.acquire());
+        let connection = acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
+        Ok(self.idle_with(connection, None))
+    }
+
+    fn idle_with(
+        &self,
+        connection: PoolConnection<DB>,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Idle<DB> {
+        Idle {
+            connection,
+            is_persistent: self.is_persistent,
+            is_sound: false,
+            _place: place,
+        }
+    }
+
+    async fn acquire(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<DB>), LedgerError> {
+        let acquired = timeout(self.limits.acquire_time_max, async {
+            let place = Arc::clone(&self.places).acquire_owned();
+            let place = place.await.map_err(|_| sqlx::Error::PoolClosed)?;
+            Ok((place, self.pool.acquire().await?))
+        });
+        let acquired: Result<_, sqlx::Error> =
+            acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        Ok(acquired?)
+    }
+}
+
+impl<DB: Ledger> Idle<DB> {
+    pub(crate) fn on(&mut self) -> On<'_, DB> {
+        On {
+            connection: &mut self.connection,
+            persistent: self.is_persistent,
+        }
+    }
+
+    /// Hands the connection back, unless what it was taken for has failed.
+    pub(crate) fn settle<T>(mut self, done: Result<T, LedgerError>) -> Result<T, LedgerError> {
+        self.is_sound = done.is_ok();
+        done
+    }
+}
+
+impl<DB: Ledger> Drop for Idle<DB> {
+    fn drop(&mut self) {
+        if !self.is_sound {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+impl<DB: Ledger> Clone for LedgerAccess<DB> {
+    fn clone(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            limits: self.limits,
+            is_persistent: self.is_persistent,
+            places: Arc::clone(&self.places),
+        }
+    }
+}
+
+impl<DB: Ledger> fmt::Debug for LedgerAccess<DB> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LedgerAccess")
+            .field("limits", &self.limits)
+            .field("is_persistent", &self.is_persistent)
+            .finish_non_exhaustive()
+    }
+}

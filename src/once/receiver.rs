@@ -1,0 +1,101 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use axum_core::extract::Request;
+use http::request::Parts;
+use tokio::time::timeout;
+
+use super::{BODY_TIME_MAX_DEFAULT, ENDPOINT_DEFAULT};
+use crate::{
+    clock,
+    extract::{ProvideVerifier, Received, StripeEventRejection, VerifiedStripeEvent},
+    guard::{Guards, StopReason, WhenStopped},
+};
+
+/// Receives deliveries, verifies them and asks the guards: what the layer and the inbox have in common.
+#[derive(Clone)]
+pub(crate) struct Receiver {
+    pub(crate) verifier: Arc<dyn ProvideVerifier + Send + Sync>,
+    pub(crate) endpoint: Arc<str>,
+    pub(crate) guards: Guards,
+    pub(crate) body_time_max: Duration,
+}
+
+/// A genuine delivery, under the label of its endpoint.
+pub(crate) struct Genuine {
+    pub(crate) parts: Parts,
+    pub(crate) event: VerifiedStripeEvent,
+    pub(crate) endpoint: Arc<str>,
+}
+
+/// What the guards say of it.
+pub(crate) enum Guarded {
+    Passed(Genuine),
+    /// To be kept, and not run.
+    Stopped(Genuine, StopReason),
+}
+
+impl Receiver {
+    pub(crate) fn new(verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
+        Self {
+            verifier: Arc::new(verifier),
+            endpoint: ENDPOINT_DEFAULT.into(),
+            guards: Guards::new(),
+            body_time_max: BODY_TIME_MAX_DEFAULT,
+        }
+    }
+
+    pub(crate) fn label(&mut self, label: Arc<str>) {
+        self.endpoint = label_or(Some(label), || ENDPOINT_DEFAULT.into());
+    }
+
+    pub(crate) async fn receive(&self, request: Request) -> Result<Guarded, StripeEventRejection> {
+        let received = VerifiedStripeEvent::receive(request, &*self.verifier);
+        let received = timeout(self.body_time_max, received)
+            .await
+            .unwrap_or(Err(StripeEventRejection::BodyTooSlow))?;
+        let stopped = self.guard(&received)?;
+        let Received {
+            parts,
+            event,
+            provided,
+        } = received;
+        let endpoint = label_or(provided.endpoint, || Arc::clone(&self.endpoint));
+        let genuine = Genuine {
+            parts,
+            event,
+            endpoint,
+        };
+        Ok(match stopped {
+            None => Guarded::Passed(genuine),
+            Some(reason) => Guarded::Stopped(genuine, reason),
+        })
+    }
+
+    /// Why the event is to be kept and not run, if it is.
+    fn guard(&self, received: &Received) -> Result<Option<StopReason>, StripeEventRejection> {
+        let event = &received.event;
+        let guards = received.provided.guards.as_ref().unwrap_or(&self.guards);
+        match guards.check(event, clock::now()) {
+            Ok(()) => Ok(None),
+            Err(reason) if guards.when_stopped == WhenStopped::Quarantine => Ok(Some(reason)),
+            Err(reason) => Err(StripeEventRejection::of_stopped(event, reason, guards)),
+        }
+    }
+}
+
+/// An empty label counts as none, wherever it comes from: the ledger would refuse it.
+fn label_or(label: Option<Arc<str>>, other: impl FnOnce() -> Arc<str>) -> Arc<str> {
+    label
+        .filter(|label| !label.is_empty())
+        .unwrap_or_else(other)
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver")
+            .field("endpoint", &self.endpoint)
+            .field("guards", &self.guards)
+            .field("body_time_max", &self.body_time_max)
+            .finish_non_exhaustive()
+    }
+}
