@@ -74,6 +74,8 @@
 //!                  quarantined ──────▶ discarded
 //! ```
 //!
+//! What was [scrubbed](Retention) counts as gone when its event is delivered again.
+//!
 //! # Limits, and what they want of the pool
 //!
 //! The inbox takes one connection at a time for what it stores, the worker one for each event that it

@@ -74,24 +74,6 @@ macro_rules! shared_statements {
             Ok(forgotten.await.map_err(of_statement)?.rows_affected() > 0)
         }
 
-        async fn give_up(
-            on: On<'_, Self>,
-            event_id: &str,
-            endpoint: &str,
-        ) -> Result<(), LedgerError> {
-            query(
-                "update processed_stripe_events set held_by = null
-                 where event_id = $1 and endpoint = $2 and held_by is not null",
-            )
-            .bind(event_id)
-            .bind(endpoint)
-            .persistent(on.persistent)
-            .execute(on.connection)
-            .await
-            .map_err(of_statement)?;
-            Ok(())
-        }
-
         async fn quarantined_payload(
             on: On<'_, Self>,
             event_id: &str,
@@ -307,13 +289,6 @@ pub trait Backend: Database {
         event_id: &str,
         endpoint: &str,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
-
-    /// Has the entry of an event that is held stand for good.
-    fn give_up(
-        on: On<'_, Self>,
-        event_id: &str,
-        endpoint: &str,
-    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
     /// The bytes of an event that is quarantined.
     fn quarantined_payload(

@@ -30,6 +30,8 @@ mod on_sqlite;
 mod properties;
 mod rolling;
 mod router;
+mod stored_on_postgres;
 mod subscriptions;
 mod tidy;
+mod transitions;
 mod vectors;

@@ -76,6 +76,18 @@ impl<DB: TestBackend> Stored<DB> {
         Self::on(Arc::clone(&self.fresh), self.pool.clone(), settings)
     }
 
+    /// A further endpoint of the same service: a clone of the inbox with other settings.
+    pub(crate) fn clones(&self, settings: impl FnOnce(Inbox<DB>) -> Inbox<DB>) -> Self {
+        let inbox = settings(self.inbox.clone());
+        Self {
+            operations: self.operations.clone(),
+            app: Router::new().route("/webhooks/stripe", post(inbox.clone())),
+            pool: self.pool.clone(),
+            fresh: Arc::clone(&self.fresh),
+            inbox,
+        }
+    }
+
     /// Another process on the same database: nothing in memory is shared.
     pub(crate) async fn other_process(&self) -> Self {
         let pool = DB::connect(&self.fresh.url, crate::database::CONNECTIONS).await;

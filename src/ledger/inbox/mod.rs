@@ -88,6 +88,13 @@ pub trait InboxBackend: Backend {
         endpoint: &str,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
+    /// Has the ledger's row of an event that is held stand for good, as one of now.
+    fn give_up(
+        on: On<'_, Self>,
+        event_id: &str,
+        endpoint: &str,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
     /// Writes the ledger's row of an entry that was never claimed: one that is dead, or waits.
     fn mark_processed(
         on: On<'_, Self>,
@@ -511,6 +518,26 @@ macro_rules! inbox_statements {
             let released = released.bind(event_id).bind(endpoint);
             let released = released.persistent(on.persistent).execute(on.connection);
             Ok(released.await.map_err(of_statement)?.rows_affected() > 0)
+        }
+
+        async fn give_up(
+            on: On<'_, Self>,
+            event_id: &str,
+            endpoint: &str,
+        ) -> Result<(), LedgerError> {
+            query(concat!(
+                "update processed_stripe_events set held_by = null, processed_at = ",
+                $now,
+                "
+                 where event_id = $1 and endpoint = $2 and held_by is not null",
+            ))
+            .bind(event_id)
+            .bind(endpoint)
+            .persistent(on.persistent)
+            .execute(on.connection)
+            .await
+            .map_err(of_statement)?;
+            Ok(())
         }
 
         async fn mark_processed(

@@ -1,0 +1,200 @@
+//! What only Postgres can show of an inbox.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum_stripe_webhook::{
+    EventTx, InboxOperations, InboxWorker, ProcessOnceLayer,
+    inbox::{EntryFilter, Retention},
+};
+use futures_util::future::join_all;
+use sqlx::{Executor, PgPool, Postgres, postgres::PgPoolOptions, query, query_scalar};
+
+use crate::{
+    database::{TestBackend, open},
+    endpoint::Endpoint,
+    stored::{Stored, service},
+};
+
+/// Holds what is stored up until it is dropped, so that what arrives meanwhile is one group.
+async fn hold_up(pool: &PgPool) -> sqlx::Transaction<'static, Postgres> {
+    let mut transaction = pool.begin().await.unwrap();
+    let lock = "lock table stripe_inbox in share row exclusive mode";
+    transaction.execute(lock).await.unwrap();
+    transaction
+}
+
+/// Until so many sessions wait for a lock.
+async fn until_waiting(stored: &Stored<Postgres>, sessions: i64) {
+    let waiting =
+        "pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()";
+    stored
+        .until(async || stored.count(waiting).await >= sessions)
+        .await;
+}
+
+#[tokio::test]
+async fn what_arrives_together_shares_a_statement() {
+    let stored = Stored::<Postgres>::new().await;
+    let held = hold_up(&stored.pool).await;
+    let first = tokio::spawn(deliver(&stored, "evt_0"));
+    until_waiting(&stored, 1).await;
+    let rest: Vec<_> = (1..=60)
+        .map(|number| deliver(&stored, &format!("evt_{number}")))
+        .collect();
+    let mut rest = std::pin::pin!(join_all(rest));
+    // All of them have joined those that wait.
+    assert!(futures_util::poll!(rest.as_mut()).is_pending());
+    held.rollback().await.unwrap();
+    assert_eq!(first.await.unwrap(), StatusCode::OK);
+    assert!(rest.await.iter().all(|answer| *answer == StatusCode::OK));
+    let transactions = "select count(distinct xmin::text)::text from stripe_inbox";
+    assert_eq!(Postgres::texts(&stored.pool, transactions).await, ["2"]);
+    assert_eq!(stored.count("stripe_inbox").await, 61);
+}
+
+fn deliver(
+    stored: &Stored<Postgres>,
+    id: &str,
+) -> impl Future<Output = StatusCode> + Send + 'static + use<> {
+    let (app, id) = (stored.app.clone(), id.to_owned());
+    async move {
+        let delivery = crate::stripe::delivery(&crate::stripe::event(&id));
+        tower::ServiceExt::oneshot(app, delivery)
+            .await
+            .unwrap()
+            .status()
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_the_database_refuses_does_not_take_its_group_along() {
+    let stored = Stored::<Postgres>::new().await;
+    // No text holds a NUL.
+    let (good, bad) = (&stored, stored.clones(|inbox| inbox.endpoint("a\0b")));
+    let held = hold_up(&stored.pool).await;
+    let first = tokio::spawn(deliver(good, "evt_0"));
+    until_waiting(&stored, 1).await;
+    let group = [
+        deliver(good, "evt_1"),
+        deliver(&bad, "evt_2"),
+        deliver(good, "evt_3"),
+        deliver(good, "evt_3"),
+    ];
+    let mut group = std::pin::pin!(join_all(group));
+    assert!(futures_util::poll!(group.as_mut()).is_pending());
+    held.rollback().await.unwrap();
+    assert_eq!(first.await.unwrap(), StatusCode::OK);
+    let (ok, refused) = (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(group.await, [ok, refused, ok, ok]);
+    let states = stored.states().await;
+    assert_eq!(states, ["evt_0 pending", "evt_1 pending", "evt_3 pending"]);
+}
+
+#[tokio::test]
+async fn processes_that_store_the_same_events_do_not_wait_for_each_other_crosswise() {
+    let stored = Stored::<Postgres>::new().await;
+    let other = stored.other_process().await;
+    let ids: Vec<_> = (0..100).map(|number| format!("evt_{number}")).collect();
+    let there = ids.iter().map(|id| deliver(&stored, id));
+    let back = ids.iter().rev().map(|id| deliver(&other, id));
+    for answer in join_all(there.chain(back).map(tokio::spawn)).await {
+        assert_eq!(answer.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(stored.count("stripe_inbox").await, 100);
+    let deadlocks =
+        "select deadlocks::text from pg_stat_database where datname = current_database()";
+    assert_eq!(Postgres::texts(&stored.pool, deadlocks).await, ["0"]);
+}
+
+#[tokio::test]
+async fn what_is_stored_is_durable_although_synchronous_commit_is_off() {
+    let (fresh, _) = open::<Postgres>().await;
+    let pool = PgPoolOptions::new().after_connect(|connection, _| {
+        Box::pin(async move {
+            connection
+                .execute("set synchronous_commit = off")
+                .await
+                .map(|_| ())
+        })
+    });
+    let pool = pool.connect(&fresh.url).await.unwrap();
+    let note = "create table noted (setting text);
+        create function note() returns trigger language plpgsql as $$ begin
+            insert into noted values (current_setting('synchronous_commit')); return null;
+        end $$;
+        create constraint trigger note after insert on stripe_inbox
+            deferrable initially deferred for each row execute function note()";
+    pool.execute(note).await.unwrap();
+    let stored = Stored::<Postgres>::on(Arc::new(fresh), pool, |inbox| inbox);
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let noted = Postgres::texts(&stored.pool, "select setting from noted").await;
+    assert_eq!(noted, ["local"]);
+}
+
+#[tokio::test]
+async fn an_entry_that_a_trigger_keeps_from_being_written_is_not_acknowledged() {
+    let stored = Stored::<Postgres>::new().await;
+    let trigger = "create function suppress() returns trigger language plpgsql as $$ begin
+            return null; end $$;
+        create trigger suppress before insert on stripe_inbox
+            for each row execute function suppress()";
+    stored.run(trigger).await;
+    let answer = stored.deliver("evt_1").await;
+    assert_eq!(answer, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+/// How many statements are prepared after everything that the crate does on a connection.
+async fn statements_prepared(persistent: bool) -> i64 {
+    let (fresh, pool) = open::<Postgres>().await;
+    pool.close().await;
+    // One to serve, one to run beside it.
+    let pool = PgPoolOptions::new().min_connections(2).max_connections(2);
+    let pool = pool.connect(&fresh.url).await.unwrap();
+    let handler = async |mut tx: EventTx<Postgres>| {
+        tx.object_order("cs_1").await.unwrap();
+        tx.claim_effect("once").await.unwrap();
+        let write = query("insert into work values ('1')").persistent(false);
+        write.execute(&mut *tx).await.unwrap();
+    };
+    let layer = move |layer: ProcessOnceLayer<Postgres>| layer.persistent_statements(persistent);
+    let inline = Endpoint::<Postgres>::on(Arc::new(fresh), pool.clone(), handler, layer);
+    for _ in 0..2 {
+        assert_eq!(inline.deliver("evt_1").await, StatusCode::OK);
+    }
+    let stored = Stored::<Postgres>::on(inline.fresh.clone(), pool.clone(), |inbox| {
+        inbox.persistent_statements(persistent)
+    });
+    for id in ["evt_1", "evt_2"] {
+        assert_eq!(stored.deliver(id).await, StatusCode::OK);
+    }
+    let worker = InboxWorker::new(pool.clone(), service(handler));
+    let worker = worker.persistent_statements(persistent).start();
+    let operations = InboxOperations::new(pool.clone()).persistent_statements(persistent);
+    stored
+        .until(async || operations.counts().await.unwrap().pending == 0)
+        .await;
+    worker.stop().await;
+    let listed = operations.list(&EntryFilter::new(), None).await.unwrap();
+    assert!(listed.entries.is_empty());
+    let retention = Retention::new(pool.clone()).persistent_statements(persistent);
+    retention.sweep().await.unwrap();
+    let mut prepared = 0;
+    let (first, second) = (pool.acquire().await.unwrap(), pool.acquire().await.unwrap());
+    for mut connection in [first, second] {
+        let count: i64 = query_scalar("select count(*) from pg_prepared_statements")
+            .persistent(false)
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        prepared += count;
+    }
+    prepared
+}
+
+/// As PgBouncer in transaction mode wants it, which has another server connection each time.
+#[tokio::test]
+async fn nothing_is_prepared_where_statements_are_not_persistent() {
+    assert_eq!(statements_prepared(false).await, 0);
+    assert!(statements_prepared(true).await > 5);
+}
