@@ -12,7 +12,7 @@ use sqlx::Pool;
 use crate::{
     event::is_key,
     ledger::{
-        Action, EntryRow, Ledger, LedgerAccess, LedgerError, LedgerTransaction, Selection,
+        Action, EntryRow, Ledger, LedgerAccess, LedgerError, LedgerTransaction, Purpose, Selection,
         of_unix_ms, unix_ms, within_statement,
     },
     once::{Operator, Processor},
@@ -323,7 +323,7 @@ impl<DB: Ledger> InboxOperations<DB> {
         operator: &Operator,
     ) -> Result<Vec<StoredEntry>, OperationError> {
         let mut entries = self.retry_many_dry_run(filter).await?;
-        let mut transaction = self.ledger.begin().await?;
+        let mut transaction = self.ledger.begin(Purpose::Claim).await?;
         let mut retried = Vec::with_capacity(entries.len());
         for entry in entries.drain(..) {
             let (event_id, endpoint) = (&*entry.event_id, &*entry.endpoint);
@@ -410,7 +410,7 @@ impl<DB: Ledger> InboxOperations<DB> {
         if !is_key(event_id) || !is_key(endpoint) {
             return Err(OperationError::NotFound);
         }
-        Ok(self.ledger.begin().await?)
+        Ok(self.ledger.begin(Purpose::Claim).await?)
     }
 
     /// Records what was done, and commits; or says why it was not.

@@ -6,7 +6,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Ledger, LedgerError, LedgerTransaction, Limits};
+use super::{Ledger, LedgerError, LedgerTransaction, Limits, Purpose};
 
 /// How the ledger is reached: a pool, and how many transactions of ours may run on it. Clones share
 /// their places.
@@ -69,9 +69,12 @@ impl<DB: Ledger> LedgerAccess<DB> {
     }
 
     /// Waits for a place and for a connection, and opens a transaction in one round trip.
-    pub(crate) async fn begin(&self) -> Result<LedgerTransaction<DB>, LedgerError> {
+    pub(crate) async fn begin(
+        &self,
+        purpose: Purpose,
+    ) -> Result<LedgerTransaction<DB>, LedgerError> {
         let (place, connection) = self.acquire().await?;
-        LedgerTransaction::begin(connection, place, self.limits, self.is_persistent).await
+        LedgerTransaction::begin(connection, place, self, purpose).await
     }
 
     /// Waits for a place and for a connection.

@@ -239,8 +239,9 @@ pub trait Backend: Database {
     /// How many transactions may run at once on this pool.
     fn transactions_max(pool: &Pool<Self>) -> usize;
 
-    /// The statement that opens a transaction.
-    fn begin_statement(limits: &Limits) -> SqlStr;
+    /// The statement that opens a transaction, to claim an event that arrives or to take one out of the
+    /// inbox.
+    fn begin_statement(limits: &Limits, purpose: Purpose) -> SqlStr;
 
     /// Writes the entry of an event; `None` when it is there already.
     fn claim(
@@ -347,6 +348,13 @@ pub trait Backend: Database {
 
 /// The server's own margin, and time for its answer to come.
 const ABANDONED_TIME_MARGIN: Duration = Duration::from_secs(10);
+
+/// What a transaction is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Claim,
+    Dequeue,
+}
 
 /// The time limits of a transaction.
 #[derive(Clone, Copy, Debug)]

@@ -6,7 +6,7 @@ use sqlx::{
 };
 
 use super::{
-    Action, Backend, Entry, InboxEntry, LedgerError, Limits, ObjectRow, On, Readmission,
+    Action, Backend, Entry, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose, Readmission,
     bind_entry, keep, run, shared_statements,
 };
 
@@ -87,14 +87,23 @@ impl Backend for Postgres {
     ///
     /// - `axum_stripe_webhook.transaction` arms the trigger that refuses a COMMIT of the handler's.
     /// - `lock_timeout` limits the claim's wait; the service's own value is kept meanwhile.
-    fn begin_statement(limits: &Limits) -> SqlStr {
+    /// - `plan_cache_mode`: a plan that was cached while the inbox was nearly empty reads all of it for
+    ///   each event (17.7 ms instead of 0.2 ms with 100,000 entries), until the next `analyze`.
+    fn begin_statement(limits: &Limits, purpose: Purpose) -> SqlStr {
         let claim_wait_ms = milliseconds(limits.claim_wait_max);
+        let planned = match purpose {
+            Purpose::Claim => "",
+            Purpose::Dequeue => {
+                ", set_config('axum_stripe_webhook.plan_cache_mode', current_setting('plan_cache_mode'), true),
+                set_config('plan_cache_mode', 'force_custom_plan', true)"
+            }
+        };
         AssertSqlSafe(format!(
             "begin isolation level read committed;
              select
                 set_config('axum_stripe_webhook.transaction', 'open', true),
                 set_config('axum_stripe_webhook.lock_timeout', current_setting('lock_timeout'), true),
-                set_config('lock_timeout', '{claim_wait_ms}', true)"
+                set_config('lock_timeout', '{claim_wait_ms}', true){planned}"
         ))
         .into_sql_str()
     }

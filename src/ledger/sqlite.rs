@@ -9,8 +9,8 @@ use sqlx::{
 };
 
 use super::{
-    Action, Backend, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, On, Readmission,
-    bind_entry, keep, run, shared_statements,
+    Action, Backend, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose,
+    Readmission, bind_entry, keep, run, shared_statements,
 };
 
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -57,7 +57,7 @@ impl Backend for Sqlite {
 
     /// `immediate` takes the write lock at once: a transaction that reads first and writes later
     /// can find its snapshot outdated and fail.
-    fn begin_statement(_: &Limits) -> SqlStr {
+    fn begin_statement(_: &Limits, _: Purpose) -> SqlStr {
         BEGIN.into_sql_str()
     }
 

@@ -8,7 +8,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Action, Entry, InboxEntry, Lease, Ledger, LedgerError, Limits, On, Readmission};
+use super::{
+    Action, Entry, InboxEntry, Lease, Ledger, LedgerAccess, LedgerError, Limits, On, Purpose,
+    Readmission,
+};
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
 /// one row by its key; a database that needs ten seconds for that is not there.
@@ -25,6 +28,7 @@ pub(crate) struct LedgerTransaction<DB: Ledger> {
     connection: OwnedMutexGuard<PoolConnection<DB>>,
     limits: Limits,
     is_persistent: bool,
+    purpose: Purpose,
     seal: Option<DB::Seal>,
     ended: bool,
     /// Given back with the connection, however late that is.
@@ -36,14 +40,15 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     pub(super) async fn begin(
         connection: PoolConnection<DB>,
         place: OwnedSemaphorePermit,
-        limits: Limits,
-        is_persistent: bool,
+        access: &LedgerAccess<DB>,
+        purpose: Purpose,
     ) -> Result<Self, LedgerError> {
         let connection = Arc::new(Mutex::new(connection));
         let mut transaction = Self {
             connection: connection.lock_owned().await,
-            limits,
-            is_persistent,
+            limits: access.limits,
+            is_persistent: access.is_persistent,
+            purpose,
             seal: None,
             ended: false,
             place: Arc::new(place),
@@ -53,7 +58,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     }
 
     async fn open(&mut self) -> Result<(), LedgerError> {
-        let begin = DB::begin_statement(&self.limits);
+        let begin = DB::begin_statement(&self.limits, self.purpose);
         within(STATEMENT_TIME_MAX, async {
             Ok(DB::TransactionManager::begin(&mut self.connection, Some(begin)).await?)
         })

@@ -28,7 +28,8 @@ use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     guard::StopReason,
     ledger::{
-        Entry, HeldBy, InboxEntry, Lease, Ledger, LedgerError, LedgerTransaction, within_statement,
+        Entry, HeldBy, InboxEntry, Lease, Ledger, LedgerError, LedgerTransaction, Purpose,
+        within_statement,
     },
     telemetry,
 };
@@ -195,7 +196,7 @@ impl<DB: Ledger> Delivery<DB> {
         let mut entry = self.entry();
         entry.held_by = Some(by);
         let is_claimed = self.event.is_deduplicated();
-        let mut transaction = self.processor.ledger.begin().await?;
+        let mut transaction = self.processor.ledger.begin(Purpose::Dequeue).await?;
         let held = transaction.hold(&entry, lease, is_claimed, reason).await?;
         self.keep_lease(&mut transaction, held).await?;
         Ok(transaction.commit().await?)
@@ -250,7 +251,7 @@ impl<DB: Ledger> Delivery<DB> {
                 return self.dequeue(lease, self.event.is_deduplicated()).await;
             }
             Source::Released(operator) => self.take(operator).await?,
-            Source::Arrived => self.processor.ledger.begin().await?,
+            Source::Arrived => self.processor.ledger.begin(Purpose::Claim).await?,
         };
         if !self.claim(&mut transaction, claim).await? {
             roll_back(&mut transaction).await?;
@@ -265,7 +266,7 @@ impl<DB: Ledger> Delivery<DB> {
 
     /// Opens a transaction that takes a released event out of its quarantine.
     async fn take(&self, operator: &Operator) -> Result<LedgerTransaction<DB>, Outcome> {
-        let mut transaction = self.processor.ledger.begin().await?;
+        let mut transaction = self.processor.ledger.begin(Purpose::Claim).await?;
         let action = operator.action("release");
         let (entry, payload) = (self.entry(), self.event.bytes());
         if !transaction.take(&entry, payload, &action).await? {
@@ -282,7 +283,7 @@ impl<DB: Ledger> Delivery<DB> {
         lease: &Lease,
         is_claimed: bool,
     ) -> Result<LedgerTransaction<DB>, Outcome> {
-        let mut transaction = self.processor.ledger.begin().await?;
+        let mut transaction = self.processor.ledger.begin(Purpose::Dequeue).await?;
         let dequeued = transaction
             .dequeue(&self.entry(), lease, is_claimed)
             .await?;

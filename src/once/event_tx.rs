@@ -209,7 +209,7 @@ mod tests {
     use sqlx::{Sqlite, sqlite::SqlitePoolOptions};
 
     use super::*;
-    use crate::ledger::{LedgerAccess, Limits};
+    use crate::ledger::{LedgerAccess, Limits, Purpose};
 
     /// Somebody else may hold the transaction for an instant after its end.
     #[tokio::test]
@@ -221,7 +221,9 @@ mod tests {
             claim_wait_max: Duration::from_secs(5),
             handler_time_max: Duration::from_secs(5),
         };
-        let transaction = LedgerAccess::<Sqlite>::new(pool, limits).begin().await;
+        let transaction = LedgerAccess::<Sqlite>::new(pool, limits)
+            .begin(Purpose::Claim)
+            .await;
         let transaction = Arc::new(Mutex::new(transaction.unwrap()));
         let offer = Offer::of(&transaction, &"default".into());
         assert!(offer.take().is_some());

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     event::is_key,
     extract::VerifiedStripeEvent,
-    ledger::{Ledger, LedgerError, within_statement},
+    ledger::{Ledger, LedgerError, Purpose, within_statement},
     telemetry,
 };
 
@@ -103,7 +103,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         if !is_key(event_id) {
             return Ok(Outcome::Answer(Answer::NotQuarantined));
         }
-        let mut transaction = self.processor.ledger.begin().await?;
+        let mut transaction = self.processor.ledger.begin(Purpose::Claim).await?;
         let action = operator.action("discard");
         let discarded = transaction
             .discard(event_id, &self.receiver.endpoint, &action)

@@ -12,7 +12,7 @@ use sqlx::{Executor, PgPool, Postgres, postgres::PgPoolOptions, query, query_sca
 
 use crate::{
     database::{TestBackend, open},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, work},
     stored::{Stored, service},
 };
 
@@ -197,4 +197,67 @@ async fn statements_prepared(persistent: bool) -> i64 {
 async fn nothing_is_prepared_where_statements_are_not_persistent() {
     assert_eq!(statements_prepared(false).await, 0);
     assert!(statements_prepared(true).await > 5);
+}
+
+/// Settings of the crate's own that must not stay on for the handler.
+#[tokio::test]
+async fn a_workers_handler_runs_under_the_services_own_settings() {
+    let (fresh, _) = open::<Postgres>().await;
+    let pool = PgPoolOptions::new().after_connect(|connection, _| {
+        let own = "set lock_timeout = '7s'; set plan_cache_mode = 'force_generic_plan'";
+        Box::pin(async move { connection.execute(own).await.map(|_| ()) })
+    });
+    let pool = pool.connect(&fresh.url).await.unwrap();
+    let stored = Stored::<Postgres>::on(Arc::new(fresh), pool, |inbox| inbox);
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let handler = async |mut tx: EventTx<Postgres>| {
+        let note = "insert into work select concat_ws(' ', current_setting('lock_timeout'),
+            current_setting('plan_cache_mode'), current_setting('transaction_isolation'))";
+        query(note).execute(&mut *tx).await.unwrap();
+    };
+    stored.work_off(service(handler)).await;
+    let noted = Postgres::texts(&stored.pool, "select event_id from work").await;
+    assert_eq!(noted, ["7s force_generic_plan read committed"]);
+}
+
+/// A plan that was cached while the inbox was empty would read all of it for each event.
+#[tokio::test]
+async fn a_backlog_that_grew_at_once_is_not_read_from_end_to_end_for_each_event() {
+    let stored = Stored::<Postgres>::new().await;
+    stored
+        .run("alter table stripe_inbox set (autovacuum_enabled = off); analyze stripe_inbox")
+        .await;
+    let pool = PgPoolOptions::new().max_connections(2);
+    let pool = pool.connect(&stored.fresh.url).await.unwrap();
+    let worker = InboxWorker::new(pool.clone(), service(work::<Postgres>));
+    let worker = worker
+        .poll_interval(std::time::Duration::from_millis(5))
+        .start();
+    for warm_up in 0..12 {
+        assert_eq!(
+            stored.deliver(&format!("evt_{warm_up}")).await,
+            StatusCode::OK
+        );
+        stored.until_empty().await;
+    }
+    let backlog = "insert into stripe_inbox (event_id, endpoint, event_type, payload, due_at)
+        select 'evt_later_' || n, 'default', 'a', 'x', now() + interval '1 hour'
+        from generate_series(1, 20000) as n";
+    stored.run(backlog).await;
+    for more in 0..12 {
+        assert_eq!(
+            stored.deliver(&format!("evt_more_{more}")).await,
+            StatusCode::OK
+        );
+    }
+    stored
+        .until(async || stored.count("work").await == 24)
+        .await;
+    worker.stop().await;
+    // Whoever has read tells so at its end.
+    pool.close().await;
+    let scanned = "select coalesce(seq_tup_read, 0)::text from pg_stat_user_tables
+        where relname = 'stripe_inbox'";
+    let scanned = Postgres::texts(&stored.pool, scanned).await;
+    assert!(scanned[0].parse::<u64>().unwrap() < 20_000, "{scanned:?}");
 }

@@ -37,6 +37,7 @@ impl InboxBackend for Postgres {
         Ok(accepted)
     }
 
+    /// Planned anew each time: a plan of when the inbox was nearly empty reads all of it.
     async fn lease(on: On<'_, Self>, wanted: &Wanted<'_>) -> Result<Due, LedgerError> {
         type Row = (
             bool,
@@ -73,7 +74,7 @@ impl InboxBackend for Postgres {
         .bind(wanted.endpoint)
         .bind(wanted.limit)
         .bind(statement_ms(wanted.lease_time))
-        .persistent(on.persistent)
+        .persistent(false)
         .fetch_all(on.connection)
         .await
         .map_err(of_statement)?;
@@ -110,10 +111,12 @@ impl InboxBackend for Postgres {
                 on conflict (event_id, endpoint) do nothing
                 returning event_id
              )
-             select exists (select from taken), exists (select from claimed), ",
+             select exists (select from taken), exists (select from claimed),
+                set_config('plan_cache_mode',
+                    current_setting('axum_stripe_webhook.plan_cache_mode'), true), ",
             settled!("$8")
         ));
-        let row: (bool, bool, i64, String, String, String) =
+        let row: (bool, bool, String, i64, String, String, String) =
             bind_entry!(dequeued, entry, entry.created_unix)
                 .bind(lease.fence)
                 .bind(server_ms(limits))
@@ -123,7 +126,7 @@ impl InboxBackend for Postgres {
                 .fetch_one(on.connection)
                 .await
                 .map_err(of_statement)?;
-        let (is_taken, is_claimed, transaction_id, ..) = row;
+        let (is_taken, is_claimed, _, transaction_id, ..) = row;
         Ok(is_taken.then_some((is_claimed, transaction_id)))
     }
 

@@ -1,0 +1,82 @@
+//! Who delivers: over HTTP as Stripe does, or straight into the database.
+
+use std::net::SocketAddr;
+
+use sqlx::Pool;
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::TcpStream,
+};
+
+use crate::{
+    database::Backend,
+    deliveries::{Deliver, Delivery},
+};
+
+/// Inserts the row by itself.
+pub(crate) struct Direct<DB: Backend>(pub(crate) Pool<DB>);
+
+/// Keeps one connection. As little as possible, because it shares the machine with what is measured.
+pub(crate) struct Http {
+    server: SocketAddr,
+    connection: Option<BufReader<TcpStream>>,
+}
+
+impl<DB: Backend> Deliver for Direct<DB> {
+    async fn deliver(&mut self, delivery: &Delivery) {
+        DB::insert(&self.0, delivery).await;
+    }
+}
+
+impl Http {
+    pub(crate) fn to(server: SocketAddr) -> Self {
+        Self {
+            server,
+            connection: None,
+        }
+    }
+}
+
+impl Deliver for Http {
+    async fn deliver(&mut self, delivery: &Delivery) {
+        let mut stream = match self.connection.take() {
+            Some(stream) => stream,
+            None => connect(self.server).await,
+        };
+        let request = format!(
+            "POST /webhook HTTP/1.1\r\nhost: loopback\r\nstripe-signature: {}\r\n\
+             content-length: {}\r\n\r\n{}",
+            delivery.signature,
+            delivery.body.len(),
+            delivery.body
+        );
+        let written = stream.write_all(request.as_bytes()).await;
+        written.expect("the server takes a delivery");
+        let head = receive(&mut stream).await;
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+        self.connection = Some(stream);
+    }
+}
+
+async fn connect(server: SocketAddr) -> BufReader<TcpStream> {
+    let stream = TcpStream::connect(server).await.expect("a connection");
+    stream.set_nodelay(true).expect("a socket's option");
+    BufReader::new(stream)
+}
+
+/// Reads an answer, and gives its head.
+async fn receive(stream: &mut BufReader<TcpStream>) -> String {
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        let read = stream.read_line(&mut head).await.expect("an answer");
+        assert!(read > 0, "the server has hung up: {head}");
+    }
+    let length = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(": ")?;
+        let is_length = name.eq_ignore_ascii_case("content-length");
+        is_length.then(|| value.parse().ok()).flatten()
+    });
+    let mut body = vec![0; length.unwrap_or_default()];
+    stream.read_exact(&mut body).await.expect("an answer");
+    head
+}

@@ -1,0 +1,178 @@
+//! The database that is measured, and the few statements that measuring needs.
+
+use std::{env, future::Future};
+
+use axum_stripe_webhook::{Ledger, migrate};
+use sqlx::{
+    PgPool, Pool, Postgres, Sqlite, SqlitePool,
+    postgres::PgPoolOptions,
+    query, query_scalar, raw_sql,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
+};
+use tempfile::TempDir;
+use test_postgres::TestDatabase;
+
+use crate::deliveries::Delivery;
+
+/// Connections of every pool that is measured.
+pub(crate) const CONNECTIONS: u32 = 16;
+
+/// The tests' server would lose a commit; this one keeps it, as a service's does.
+const DURABLE: [&str; 4] = [
+    "alter system set fsync = on",
+    "alter system set synchronous_commit = on",
+    "alter system set full_page_writes = on",
+    "select pg_reload_conf()",
+];
+
+/// What the databases of a run live in.
+pub(crate) struct Home {
+    postgres: TestDatabase,
+    folder: TempDir,
+}
+
+/// A database of the crate, with the statements of the measurements.
+pub(crate) trait Backend: Ledger {
+    /// Whoever runs a handler keeps everybody else from writing.
+    const WRITES_ONE_AT_A_TIME: bool;
+
+    fn connect(home: &Home) -> impl Future<Output = Pool<Self>> + Send;
+
+    /// What a commit waits for.
+    fn settings(pool: &Pool<Self>) -> impl Future<Output = String> + Send;
+
+    /// The yardstick: the row that accepting a delivery writes, in a transaction of its own.
+    fn insert(pool: &Pool<Self>, delivery: &Delivery) -> impl Future<Output = ()> + Send;
+
+    /// What the handler writes.
+    fn book(
+        connection: &mut Self::Connection,
+        event_id: &str,
+    ) -> impl Future<Output = sqlx::Result<()>> + Send;
+
+    fn run(pool: &Pool<Self>, sql: &'static str) -> impl Future<Output = ()> + Send;
+
+    fn count(pool: &Pool<Self>, sql: &'static str) -> impl Future<Output = i64> + Send;
+}
+
+macro_rules! statements {
+    (created: $created:literal) => {
+        async fn insert(pool: &Pool<Self>, delivery: &Delivery) {
+            let insert = query(concat!(
+                "insert into stripe_inbox (event_id, endpoint, event_type, livemode, created_at,
+                    object_id, payload)
+                 values ($1, 'default', 'checkout.session.completed', false, ",
+                $created,
+                ", 'cs_test_1', $3)"
+            ));
+            let insert = insert.bind(&delivery.id).bind(delivery.created);
+            let inserted = insert.bind(delivery.body.as_bytes()).execute(pool).await;
+            inserted.expect("a row is inserted");
+        }
+
+        async fn book(connection: &mut Self::Connection, event_id: &str) -> sqlx::Result<()> {
+            let booking = query("insert into bookings (event_id) values ($1)").bind(event_id);
+            booking.execute(connection).await.map(|_| ())
+        }
+
+        async fn run(pool: &Pool<Self>, sql: &'static str) {
+            raw_sql(sql).execute(pool).await.expect("a statement runs");
+        }
+
+        async fn count(pool: &Pool<Self>, sql: &'static str) -> i64 {
+            query_scalar(sql).fetch_one(pool).await.expect("a count")
+        }
+    };
+}
+
+impl Home {
+    pub(crate) async fn new() -> Self {
+        let postgres = TestDatabase::create().await;
+        // A server that somebody else has given is measured as it is.
+        if env::var("TEST_DATABASE_URL").is_ok_and(|url| !url.is_empty()) {
+            return Self::of(postgres);
+        }
+        let pool = PgPool::connect(postgres.url()).await.expect("a connection");
+        for statement in DURABLE {
+            <Postgres as Backend>::run(&pool, statement).await;
+        }
+        pool.close().await;
+        Self::of(postgres)
+    }
+
+    fn of(postgres: TestDatabase) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Self { postgres, folder }
+    }
+}
+
+impl Backend for Postgres {
+    const WRITES_ONE_AT_A_TIME: bool = false;
+
+    async fn connect(home: &Home) -> PgPool {
+        let options = PgPoolOptions::new()
+            .max_connections(CONNECTIONS)
+            .min_connections(CONNECTIONS)
+            .test_before_acquire(false);
+        let pool = options.connect(home.postgres.url()).await;
+        pool.expect("a pool")
+    }
+
+    async fn settings(pool: &PgPool) -> String {
+        let settings = "select format('%s, fsync %s, synchronous_commit %s, full_page_writes %s',
+            current_setting('server_version'), current_setting('fsync'),
+            current_setting('synchronous_commit'), current_setting('full_page_writes'))";
+        let settings = query_scalar(settings).fetch_one(pool).await;
+        settings.expect("the server's settings")
+    }
+
+    statements!(created: "to_timestamp($2)");
+}
+
+impl Backend for Sqlite {
+    const WRITES_ONE_AT_A_TIME: bool = true;
+
+    async fn connect(home: &Home) -> SqlitePool {
+        let options = SqliteConnectOptions::new()
+            .filename(home.folder.path().join("shop.sqlite"))
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal);
+        let limits = SqlitePoolOptions::new().max_connections(CONNECTIONS);
+        limits.connect_with(options).await.expect("a pool")
+    }
+
+    async fn settings(pool: &SqlitePool) -> String {
+        let version: String = query_scalar("select sqlite_version()")
+            .fetch_one(pool)
+            .await
+            .expect("a version");
+        let synchronous = Self::count(pool, "pragma synchronous").await;
+        format!("{version}, WAL, synchronous {synchronous}")
+    }
+
+    statements!(created: "$2");
+}
+
+/// A pool of a database with its tables.
+pub(crate) async fn open<DB: Backend>(home: &Home) -> Pool<DB> {
+    let pool = DB::connect(home).await;
+    migrate(&pool).await.expect("migrations run");
+    DB::run(
+        &pool,
+        "create table if not exists bookings (event_id text not null)",
+    )
+    .await;
+    empty(&pool).await;
+    pool
+}
+
+/// Each measurement begins with empty tables.
+pub(crate) async fn empty<DB: Backend>(pool: &Pool<DB>) {
+    for table in [
+        "delete from stripe_inbox",
+        "delete from processed_stripe_events",
+        "delete from bookings",
+    ] {
+        DB::run(pool, table).await;
+    }
+}
