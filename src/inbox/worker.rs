@@ -11,7 +11,11 @@ use axum_core::{
     response::{ErrorResponse, IntoResponse},
 };
 use sqlx::Pool;
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 use tower_service::Service;
 
 use super::{attempt::Attempt, retry_policy::RetryPolicy};
@@ -34,6 +38,10 @@ pub const POLL_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
 /// How much longer than all its limits together a lease is at least.
 const LEASE_TIME_MARGIN: Duration = Duration::from_secs(10);
+
+/// How long a slot that is free waits for others, until half of them are: to take several entries costs
+/// the database no more than one. Events that take longer than others must not hold those up.
+const GATHER_TIME_MAX: Duration = Duration::from_millis(10);
 
 /// Longest pause after a look that has failed.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
@@ -253,7 +261,7 @@ struct Working<DB: Ledger, S> {
 
 /// When to look again.
 enum Next {
-    /// More may be due: as soon as half of the slots are free.
+    /// More may be due: as soon as there are slots.
     Slots,
     /// After a while, or when something is stored.
     Later(Duration),
@@ -351,21 +359,27 @@ where
     }
 
     async fn wait(&mut self, next: Next) {
-        let enough = self.concurrency.div_ceil(2);
         match next {
             Next::Slots => {
-                while self.concurrency.saturating_sub(self.slots.len()) < enough {
-                    tokio::select! {
-                        _ = self.slots.join_next() => {}
-                        () = stopped(&mut self.stopped) => return,
-                    }
-                }
+                self.until_free(1).await;
+                let enough = self.until_free(self.concurrency.div_ceil(2));
+                let _gathered_or_long_enough = timeout(GATHER_TIME_MAX, enough).await;
             }
             Next::Later(pause) => tokio::select! {
                 () = sleep(pause) => {}
                 () = stored(&mut self.worker.stored), if self.failures == 0 => {}
                 () = stopped(&mut self.stopped) => {}
             },
+        }
+    }
+
+    /// Waits until so many slots are free, or the worker is told to stop.
+    async fn until_free(&mut self, slots: usize) {
+        while self.concurrency.saturating_sub(self.slots.len()) < slots {
+            tokio::select! {
+                _ = self.slots.join_next() => {}
+                () = stopped(&mut self.stopped) => return,
+            }
         }
     }
 }

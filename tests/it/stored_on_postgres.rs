@@ -12,7 +12,7 @@ use sqlx::{Executor, PgPool, Postgres, postgres::PgPoolOptions, query, query_sca
 
 use crate::{
     database::{TestBackend, open},
-    endpoint::{Endpoint, work},
+    endpoint::{Door, Endpoint, work},
     stored::{Stored, service},
 };
 
@@ -260,4 +260,40 @@ async fn a_backlog_that_grew_at_once_is_not_read_from_end_to_end_for_each_event(
         where relname = 'stripe_inbox'";
     let scanned = Postgres::texts(&stored.pool, scanned).await;
     assert!(scanned[0].parse::<u64>().unwrap() < 20_000, "{scanned:?}");
+}
+
+#[tokio::test]
+async fn events_that_take_long_do_not_hold_the_others_up() {
+    let (stored, door) = (Stored::<Postgres>::new().await, Door::closed());
+    for id in ["evt_slow_1", "evt_slow_2", "evt_slow_3"] {
+        assert_eq!(stored.deliver(id).await, StatusCode::OK);
+    }
+    for number in 0..10 {
+        let id = format!("evt_{number}");
+        assert_eq!(stored.deliver(&id).await, StatusCode::OK);
+    }
+    let handler = {
+        let door = door.clone();
+        move |tx: EventTx<Postgres>| {
+            let door = door.clone();
+            async move {
+                if tx.event().id().starts_with("evt_slow") {
+                    door.pass().await;
+                }
+                work(tx).await
+            }
+        }
+    };
+    // Of four slots three are taken, and the fourth does all the rest.
+    let worker = stored.worker(service(handler)).concurrency(4);
+    let worker = worker
+        .poll_interval(std::time::Duration::from_secs(3600))
+        .start();
+    stored
+        .until(async || stored.count("work").await == 10)
+        .await;
+    door.open(3);
+    stored.until_empty().await;
+    worker.stop().await;
+    assert_eq!(stored.processed().await, (13, 13));
 }
