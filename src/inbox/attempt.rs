@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::retry_policy::{Failure, RetryPolicy};
 use crate::{
     extract::VerifiedStripeEvent,
-    ledger::{AttemptEnd, Leased, Ledger, LedgerError, within_statement},
+    ledger::{AttemptEnd, Lease, Leased, Ledger, LedgerError, within_statement},
     once::{Answer, Delivery, Outcome, Processor, request_parts},
     telemetry,
 };
@@ -34,6 +34,8 @@ pub(super) struct Attempt<DB: Ledger> {
     pub(super) processor: Processor<DB>,
     pub(super) policy: RetryPolicy,
     pub(super) lease_time: Duration,
+    /// Whether the process of the attempt before has died.
+    pub(super) is_suspect: bool,
     pub(super) leased: Leased,
 }
 
@@ -52,7 +54,7 @@ impl<DB: Ledger> Attempt<DB> {
     {
         let begun_at = Instant::now();
         let leased = &self.leased;
-        if self.policy.is_exhausted(leased.attempts) {
+        if self.is_suspect && self.policy.is_exhausted(leased.attempts) {
             let failed = (Failure::Permanent, PROCESS_DIED.into());
             return self
                 .end(begun_at, self.policy.attempts(leased.attempts), failed)
@@ -67,7 +69,8 @@ impl<DB: Ledger> Attempt<DB> {
         let delivery = Delivery::of_lease(self.processor.clone(), event, leased.lease.clone());
         // The handler's panic is caught in there; this one is of ours, and leaves the lease to run out.
         let processed = delivery.process(service, request_parts());
-        let ended = ended(processed.instrument(span.clone()).await);
+        let outcome = processed.instrument(span.clone()).await;
+        let ended = span.in_scope(|| ended(&leased.lease, outcome));
         if let Ended::Failed(failure, error) = ended {
             let end = self.end(begun_at, leased.attempts, (failure, error));
             end.instrument(span).await;
@@ -109,12 +112,12 @@ impl<DB: Ledger> Attempt<DB> {
     async fn write(&self, end: &AttemptEnd<'_>) -> Result<bool, LedgerError> {
         let mut idle = self.processor.ledger.idle_besides().await?;
         let written = within_statement(DB::end_attempt(idle.on(), &self.leased.lease, end)).await;
-        idle.settle(written)
+        idle.settle(written).await
     }
 }
 
 /// What an attempt's outcome means for its entry.
-fn ended(outcome: Result<Response, Outcome>) -> Ended {
+fn ended(lease: &Lease, outcome: Result<Response, Outcome>) -> Ended {
     match outcome {
         Ok(response) if response.status().is_success() => {
             telemetry::attempt_ended("processed");
@@ -131,6 +134,9 @@ fn ended(outcome: Result<Response, Outcome>) -> Ended {
             telemetry::attempt_ended_because(answer, &reason);
             Ended::Over
         }
+        Err(Outcome::Answer(Answer::Unhandled)) if lease.is_repeated() => {
+            Ended::Failed(Failure::Permanent, Answer::Unhandled.code().into())
+        }
         Err(Outcome::Answer(answer)) if answer.status().is_success() => {
             telemetry::attempt_ended(answer.code());
             Ended::Over
@@ -143,10 +149,15 @@ fn ended(outcome: Result<Response, Outcome>) -> Ended {
             Ended::Failed(Failure::Broken, answer.code().into())
         }
         Err(Outcome::Ledger(error)) => {
+            let is_of_others = error.is_of_others();
             let (code, fault) = (Answer::from(&error).code(), error.fault());
             let mut error = format!("{code} {fault}").trim_end().to_owned();
             error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
-            Ended::Failed(Failure::Broken, error.into())
+            let failure = match is_of_others {
+                true => Failure::NotBegun,
+                false => Failure::Broken,
+            };
+            Ended::Failed(failure, error.into())
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    fmt, mem, slice,
+    fmt, iter, mem, slice,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -88,7 +88,10 @@ impl Groups {
         };
         if begin {
             // A task of its own: what is being stored does not depend on the client who came first.
-            let storing = Storing(Arc::clone(self));
+            let storing = Storing {
+                groups: Arc::clone(self),
+                has_ended: false,
+            };
             tokio::spawn(storing.run(ledger.clone()));
         }
         answered
@@ -101,19 +104,23 @@ impl Groups {
 }
 
 /// Stores until nothing waits any more. There is one at a time.
-struct Storing(Arc<Groups>);
+struct Storing {
+    groups: Arc<Groups>,
+    /// By itself, because nobody waited: whoever stores now is somebody else.
+    has_ended: bool,
+}
 
 impl Storing {
-    async fn run<DB: Ledger>(self, ledger: LedgerAccess<DB>) {
+    async fn run<DB: Ledger>(mut self, ledger: LedgerAccess<DB>) {
         while let Some(group) = self.next() {
             store(&ledger, &group).await.tell(group);
-            self.0.stored.send_replace(());
+            self.groups.stored.send_replace(());
         }
     }
 
     /// The next group; `None` when nobody waits, and then somebody else may store.
-    fn next(&self) -> Option<Vec<Waiting>> {
-        let mut backlog = self.0.lock();
+    fn next(&mut self) -> Option<Vec<Waiting>> {
+        let mut backlog = self.groups.lock();
         let mut group = Vec::new();
         let mut bytes: usize = 0;
         while group.len() < GROUP_MAX
@@ -125,33 +132,44 @@ impl Storing {
             }
             group.extend(backlog.waiting.pop_front());
         }
-        backlog.is_storing = !group.is_empty();
-        (!group.is_empty()).then_some(group)
+        self.has_ended = group.is_empty();
+        backlog.is_storing = !self.has_ended;
+        (!self.has_ended).then_some(group)
     }
 }
 
 impl Drop for Storing {
     /// Dropped half way, by the runtime or a panic: nobody must wait for what will not come.
     fn drop(&mut self) {
-        let mut backlog = self.0.lock();
-        if mem::take(&mut backlog.is_storing) {
+        if !self.has_ended {
+            let mut backlog = self.groups.lock();
+            backlog.is_storing = false;
             backlog.waiting.clear();
         }
     }
 }
 
-/// What has become of the events of a group, by endpoint and key.
-struct Outcomes(BTreeMap<(Arc<str>, Arc<str>), Stored>);
+/// What has become of the events of a group, by endpoint and key, and the types of those that were to be
+/// stored.
+struct Outcomes(BTreeMap<(Arc<str>, Arc<str>), (String, Stored)>);
 
 impl Outcomes {
     fn tell(mut self, group: Vec<Waiting>) {
         for waiting in group {
             let key = (waiting.endpoint, waiting.key);
-            let Some(stored) = self.0.get_mut(&key) else {
+            let Some((event_type, stored)) = self.0.get_mut(&key) else {
                 continue;
             };
+            let is_twin = waiting.event.event_type() != event_type;
             // A client that has gone does not hear of it.
-            let _ = waiting.answer.send(stored.clone());
+            let _ = waiting.answer.send(match is_twin {
+                // Its twin may be one that nobody handles: what becomes of that must be seen first.
+                true => Stored::Accepted(Accepted::InFlight),
+                false => stored.clone(),
+            });
+            if is_twin {
+                continue;
+            }
             // A copy in the same group is one of what was stored with the first.
             if let Stored::Accepted(accepted @ Accepted::Stored) = stored {
                 *accepted = Accepted::Duplicate;
@@ -174,28 +192,48 @@ async fn store<DB: Ledger>(ledger: &LedgerAccess<DB>, group: &[Waiting]) -> Outc
         .collect();
     let stored = match accept(ledger, &arrivals).await {
         Ok(accepted) => accepted.into_iter().map(Stored::Accepted).collect(),
-        Err(error) if arrivals.len() > 1 && error.is_the_databases_word() => {
+        Err(error) if arrivals.len() > 1 && error.is_about_a_row() => {
             telemetry::group_refused(&error, arrivals.len());
-            let mut stored = Vec::with_capacity(arrivals.len());
-            for arrival in &arrivals {
-                stored.push(accept_one(ledger, arrival).await);
-            }
-            stored
+            accept_each(ledger, &arrivals).await
         }
         Err(error) => vec![Stored::Failed(Arc::new(error)); arrivals.len()],
     };
     drop(arrivals);
-    Outcomes(events.into_keys().zip(stored).collect())
+    let types = events.values().map(|event| event.event_type().to_owned());
+    let outcomes = types.zip(stored).collect::<Vec<_>>();
+    Outcomes(events.into_keys().zip(outcomes).collect())
 }
 
-async fn accept_one<DB: Ledger>(ledger: &LedgerAccess<DB>, arrival: &Arrival<'_>) -> Stored {
-    match accept(ledger, slice::from_ref(arrival)).await {
-        Ok(accepted) => match accepted.first() {
-            Some(accepted) => Stored::Accepted(*accepted),
-            None => Stored::Failed(Arc::new(LedgerError::NotWritten)),
-        },
-        Err(error) => Stored::Failed(Arc::new(error)),
+/// Each by itself, until one fails for a reason that is not its own.
+async fn accept_each<DB: Ledger>(
+    ledger: &LedgerAccess<DB>,
+    arrivals: &[Arrival<'_>],
+) -> Vec<Stored> {
+    let mut stored = Vec::with_capacity(arrivals.len());
+    for arrival in arrivals {
+        let accepted = accept(ledger, slice::from_ref(arrival)).await;
+        let accepted = accepted.and_then(|accepted| {
+            let first = accepted.first().copied();
+            first.ok_or(LedgerError::NotWritten)
+        });
+        match accepted {
+            Ok(accepted) => stored.push(Stored::Accepted(accepted)),
+            Err(error) => {
+                let is_its_own = error.is_about_a_row();
+                let failed = Stored::Failed(Arc::new(error));
+                let others = if is_its_own {
+                    1
+                } else {
+                    arrivals.len() - stored.len()
+                };
+                stored.extend(iter::repeat_n(failed, others));
+                if !is_its_own {
+                    break;
+                }
+            }
+        }
     }
+    stored
 }
 
 async fn accept<DB: Ledger>(
@@ -204,7 +242,7 @@ async fn accept<DB: Ledger>(
 ) -> Result<Vec<Accepted>, LedgerError> {
     let mut idle = ledger.idle_besides().await?;
     let accepted = within_statement(DB::accept(idle.on(), arrivals)).await;
-    idle.settle(accepted)
+    idle.settle(accepted).await
 }
 
 /// All test events of the Dashboard have one id; each is stored.
@@ -222,5 +260,50 @@ impl fmt::Debug for Groups {
         f.debug_struct("Groups")
             .field("backlog", &backlog.waiting.len())
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever begins in the instant between the end and the drop of another.
+    #[test]
+    fn one_that_has_ended_leaves_what_the_next_one_is_to_store() {
+        let groups = Arc::new(Groups::new());
+        let storing = |groups: &Arc<Groups>| Storing {
+            groups: Arc::clone(groups),
+            has_ended: false,
+        };
+        let mut ended = storing(&groups);
+        groups.lock().is_storing = true;
+        assert!(ended.next().is_none());
+
+        let event = r#"{"id": "evt_1", "object": "event", "type": "invoice.paid"}"#;
+        let event = VerifiedStripeEvent::stored(event.into()).expect("an event");
+        let admissions = Arc::new(tokio::sync::Semaphore::new(1));
+        let (answer, mut answered) = oneshot::channel();
+        let mut next = storing(&groups);
+        {
+            let mut backlog = groups.lock();
+            backlog.is_storing = true;
+            backlog.waiting.push_back(Waiting {
+                key: key(&event),
+                event,
+                endpoint: "default".into(),
+                answer,
+                _admission: admissions.try_acquire_owned().expect("one is free"),
+            });
+        }
+        drop(ended);
+        assert!(
+            answered
+                .try_recv()
+                .is_err_and(|error| error == oneshot::error::TryRecvError::Empty)
+        );
+        assert_eq!(next.next().map(|group| group.len()), Some(1));
+        // One that is dropped half way has nobody wait for what will not come.
+        drop(next);
+        assert!(!groups.lock().is_storing);
     }
 }

@@ -36,6 +36,8 @@
 //! 4. The event is stored, unless the ledger or the inbox has it already: a duplicate, 200. Deliveries
 //!    that arrive while others are stored share the next statement, so there is no timer, and an idle
 //!    endpoint pays no delay. A copy of an event whose handler runs does not wait for it.
+//!    The thin or snapshot twin of one that waits is 409: whether anybody handles that one is not known
+//!    yet.
 //! 5. Committed, also where `synchronous_commit` is off: 200. Otherwise 503.
 //!
 //! # How a worker runs it
@@ -49,10 +51,12 @@
 //! 4. On a 2xx it is committed: the entry is gone, and the handler's writes are there, or neither. On
 //!    anything else it is rolled back, the entry is there as before, and the [`RetryPolicy`] says when
 //!    it is due again; after the last attempt it is `dead`, and waits for [an
-//!    operator](InboxOperations). A [`Disposition`](crate::Disposition) says more.
+//!    operator](InboxOperations). A [`Disposition`](crate::Disposition) says more. What no handler is
+//!    registered for goes, at its first attempt; later, or once an operator has retried or released it,
+//!    it is dead.
 //!
 //! A worker that dies leaves entries that fall due by themselves when their leases end. Nobody knows
-//! which of them has killed it: each runs once with nothing else in its process. A worker that was
+//! which of them has killed it: each runs once with nothing else of its worker. A worker that was
 //! paused for longer than its lease can do nothing any more: the server ends its transaction, and what
 //! it writes later about the entry is fenced off by a number that only grows. Attempts stand written
 //! before the handler runs, so an event that kills its process is dead after as many.
@@ -80,8 +84,10 @@
 //!
 //! The inbox takes one connection at a time for what it stores, the worker one for each event that it
 //! runs and one for what it takes: give a pool at least two connections more than the worker's
-//! [`concurrency`](InboxWorker::concurrency). On SQLite, which has one writer, a worker runs one event at a
-//! time, and what is stored waits for its handler.
+//! [`concurrency`](InboxWorker::concurrency). Where some events are
+//! [synchronous](Inbox::synchronous), leave places to them. On SQLite, which has one writer, a worker runs
+//! one event at a time, and what is stored waits for its handler, up to
+//! [`acquire_time_max`](Inbox::acquire_time_max): past it the answer is 503.
 //!
 //! # Behind PgBouncer
 //!

@@ -12,10 +12,10 @@ use sqlx::Pool;
 use crate::{
     event::is_key,
     ledger::{
-        Action, EntryRow, Ledger, LedgerAccess, LedgerError, LedgerTransaction, Purpose, Selection,
-        of_unix_ms, unix_ms, within_statement,
+        Action, EntryRow, Ledger, LedgerAccess, LedgerError, LedgerTransaction, Limits, Purpose,
+        Selection, of_unix_ms, unix_ms, within_statement,
     },
-    once::{Operator, Processor},
+    once::Operator,
 };
 
 /// Most entries that a page holds, and that one call retries.
@@ -170,7 +170,7 @@ impl<DB: Ledger> InboxOperations<DB> {
     #[must_use]
     pub fn new(pool: Pool<DB>) -> Self {
         Self {
-            ledger: Processor::new(pool).ledger,
+            ledger: LedgerAccess::new(pool, Limits::default()),
         }
     }
 
@@ -189,7 +189,7 @@ impl<DB: Ledger> InboxOperations<DB> {
     pub async fn counts(&self) -> Result<InboxCounts, OperationError> {
         let mut idle = self.ledger.idle_besides().await?;
         let counts = within_statement(DB::counts(idle.on())).await;
-        let (pending, due, dead, quarantined, oldest_due_ms) = idle.settle(counts)?;
+        let (pending, due, dead, quarantined, oldest_due_ms) = idle.settle(counts).await?;
         Ok(InboxCounts {
             pending: pending.unsigned_abs(),
             due: due.unsigned_abs(),
@@ -200,7 +200,7 @@ impl<DB: Ledger> InboxOperations<DB> {
     }
 
     /// Lists entries, in the order in which they were received. Entries that are received meanwhile come
-    /// last; none is listed twice, and none that stays is left out.
+    /// last, but for one that commits late, which may be left out; none is listed twice.
     ///
     /// # Errors
     ///
@@ -261,7 +261,7 @@ impl<DB: Ledger> InboxOperations<DB> {
         }
         let mut idle = self.ledger.idle_besides().await?;
         let payload = within_statement(DB::stored_payload(idle.on(), event_id, endpoint)).await;
-        Ok(idle.settle(payload)?.map(Bytes::from))
+        Ok(idle.settle(payload).await?.map(Bytes::from))
     }
 
     /// Makes an entry that is dead due at once, with all its attempts before it; and likewise one that
@@ -289,8 +289,8 @@ impl<DB: Ledger> InboxOperations<DB> {
         .await
     }
 
-    /// The entries that [`retry_many`](Self::retry_many) would retry: those that are dead, or those of
-    /// the filter's state; at most [`PAGE_MAX`] of them.
+    /// The entries that [`retry_many`](Self::retry_many) would retry: those that are dead and have their
+    /// payload still; at most [`PAGE_MAX`] of them, unless the filter's page is smaller.
     ///
     /// # Errors
     ///
@@ -299,20 +299,21 @@ impl<DB: Ledger> InboxOperations<DB> {
         &self,
         filter: &EntryFilter,
     ) -> Result<Vec<StoredEntry>, OperationError> {
-        let state = filter.state.unwrap_or(EntryState::Dead);
-        if state == EntryState::Quarantined {
+        if filter.state.is_some_and(|state| state != EntryState::Dead) {
             return Ok(Vec::new());
         }
         let limit = filter.page.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-        let filter = filter.clone().state(state).page(limit);
-        let mut entries = self.list(&filter, None).await?.entries;
-        entries.retain(|entry| entry.payload_bytes.is_some());
-        Ok(entries)
+        let dead = Selection {
+            state: Some(EntryState::Dead.code()),
+            has_payload: true,
+            ..filter.selection(i64::from(limit))
+        };
+        self.select(&dead).await
     }
 
-    /// Retries the entries that a filter means, each as [`retry`](Self::retry) does, in one transaction:
-    /// those that are dead, unless the filter names another state. Gives those that were retried, at
-    /// most [`PAGE_MAX`]; call it again until there are none.
+    /// Retries the dead entries that a filter means, each as [`retry`](Self::retry) does, in one
+    /// transaction. Gives those that were retried, at most [`PAGE_MAX`]; call it again until there are
+    /// none.
     ///
     /// # Errors
     ///
@@ -354,7 +355,6 @@ impl<DB: Ledger> InboxOperations<DB> {
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let mut transaction = self.begin(event_id, endpoint).await?;
-        // The ledger first, as everywhere: or two that wait for each other would deadlock.
         within_statement(DB::forget(transaction.on(), event_id, endpoint)).await?;
         let released = DB::make_pending(transaction.on(), event_id, endpoint);
         let released = within_statement(released).await?;
@@ -441,11 +441,8 @@ impl<DB: Ledger> InboxOperations<DB> {
     async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredEntry>, OperationError> {
         let mut idle = self.ledger.idle_besides().await?;
         let rows = within_statement(DB::list(idle.on(), selection)).await;
-        Ok(idle
-            .settle(rows)?
-            .into_iter()
-            .map(StoredEntry::of)
-            .collect())
+        let rows = idle.settle(rows).await?;
+        Ok(rows.into_iter().map(StoredEntry::of).collect())
     }
 }
 
@@ -530,8 +527,9 @@ impl EntryFilter {
             endpoint: self.endpoint.as_deref(),
             event_type: self.event_type.as_deref(),
             error: self.error.as_deref(),
-            received_from_ms: self.received_from.and_then(unix_ms),
-            received_before_ms: self.received_before.and_then(unix_ms),
+            has_payload: false,
+            received_from_ms: self.received_from.map(unix_ms),
+            received_before_ms: self.received_before.map(unix_ms),
             after: None,
             limit,
         }
@@ -564,7 +562,7 @@ impl StoredEntry {
 impl PageStart {
     fn after(entry: &StoredEntry) -> Self {
         Self {
-            received_ms: unix_ms(entry.received_at).unwrap_or(0),
+            received_ms: unix_ms(entry.received_at),
             event_id: entry.event_id.clone(),
             endpoint: entry.endpoint.clone(),
         }

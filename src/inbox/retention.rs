@@ -6,8 +6,7 @@ use tokio::time::sleep;
 use super::operations::OperationError;
 use crate::{
     guard::EVENT_AGE_MAX_DEFAULT,
-    ledger::{Ledger, LedgerAccess, LedgerError, within_statement},
-    once::Processor,
+    ledger::{Ledger, LedgerAccess, LedgerError, Limits, within_statement},
     telemetry,
 };
 
@@ -74,7 +73,7 @@ impl<DB: Ledger> Retention<DB> {
     #[must_use]
     pub fn new(pool: Pool<DB>) -> Self {
         Self {
-            ledger: Processor::new(pool).ledger,
+            ledger: LedgerAccess::new(pool, Limits::default()),
             ledger_age_max: LEDGER_AGE_MAX_DEFAULT,
             payload_age_max: PAYLOAD_AGE_MAX_DEFAULT,
         }
@@ -161,7 +160,7 @@ impl<DB: Ledger> Retention<DB> {
             }
             Kind::Payloads => within_statement(DB::scrub(on, self.payload_age_max, BATCH)).await,
         };
-        let rows = idle.settle(rows)?;
+        let rows = idle.settle(rows).await?;
         *sum = sum.saturating_add(rows);
         *is_done = rows < BATCH.unsigned_abs();
         Ok(())

@@ -39,7 +39,8 @@ const PERMANENT: [StatusCode; 4] = [
 ///
 /// | the attempt ended with | next |
 /// |---|---|
-/// | a non-2xx, a panic, out of time, a fault of the database | a retry after such a wait; after the last attempt, `dead` |
+/// | a non-2xx, a panic, out of time, another fault of the database | a retry after such a wait; after the last attempt, `dead` |
+/// | no place among the transactions, no connection | a retry within seconds, which does not count as an attempt |
 /// | 400, 410, 422 or 501 | `dead` at once |
 /// | [`RetryAfter`](crate::Disposition::RetryAfter) | a retry after that time, which counts as an attempt |
 /// | [`NotYet`](crate::Disposition::NotYet) | a retry within seconds, which does not, ten times; from then on like a non-2xx |
@@ -72,6 +73,8 @@ pub(crate) enum Failure {
     Answered(StatusCode),
     /// It was not answered, or could not be committed.
     Broken,
+    /// There was no place or connection for it, or somebody else was about the event.
+    NotBegun,
     /// Wanted later, says the handler.
     Delayed(Delay),
     /// It can never be run.
@@ -158,6 +161,11 @@ impl RetryPolicy {
             Failure::Permanent => verdict(None),
             Failure::Answered(status) if PERMANENT.contains(&status) => verdict(None),
             Failure::Answered(_) | Failure::Broken => retry(),
+            Failure::NotBegun => Verdict {
+                due_in: Some(self.retry_time_first.mul_f64(random)),
+                attempts: attempts.saturating_sub(1),
+                not_yets,
+            },
             Failure::Delayed(Delay::After(wait)) => {
                 let wait = wait.min(self.retry_time_max);
                 verdict(self.retry_time(attempts).map(|_| wait))

@@ -22,7 +22,7 @@ use super::{attempt::Attempt, retry_policy::RetryPolicy};
 use crate::{
     extract::VerifiedStripeEvent,
     ledger::{Due, Leased, Ledger, LedgerError, Wanted, within_statement},
-    once::Processor,
+    once::{ENDPOINT_DEFAULT, Processor},
     telemetry,
 };
 
@@ -96,11 +96,13 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
     ///
     /// In the process of an inbox, [`Inbox::worker`](crate::Inbox::worker) makes one that is woken by it and shares its pool.
     pub fn new(pool: Pool<DB>, service: S) -> Self {
-        Self::beside(Processor::new(pool), None, service)
+        let endpoint = ENDPOINT_DEFAULT.into();
+        Self::beside(Processor::new(pool), endpoint, None, service)
     }
 
     pub(super) fn beside(
         processor: Processor<DB>,
+        endpoint: Arc<str>,
         stored: Option<watch::Receiver<()>>,
         service: S,
     ) -> Self {
@@ -108,7 +110,7 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
             processor,
             service,
             policy: RetryPolicy::new(),
-            endpoint: None,
+            endpoint: Some(endpoint),
             concurrency: CONCURRENCY_DEFAULT,
             lease_time: LEASE_TIME_DEFAULT,
             poll_interval: POLL_INTERVAL_DEFAULT,
@@ -116,10 +118,18 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
         }
     }
 
-    /// Takes entries of this endpoint alone; of all, unless set. Endpoints with handlers of their own
-    /// have workers of their own.
+    /// Takes the entries of this endpoint; of
+    /// [`ENDPOINT_DEFAULT`](crate::once::ENDPOINT_DEFAULT), or of its inbox's, unless set. Each endpoint
+    /// wants a worker: what is stored at another waits.
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
         self.endpoint = Some(label.into());
+        self
+    }
+
+    /// Takes the entries of every endpoint, where all have the same handlers: those of
+    /// [tenants](crate::Provided::endpoint), say. What the handlers have no use for is gone.
+    pub fn every_endpoint(mut self) -> Self {
+        self.endpoint = None;
         self
     }
 
@@ -293,7 +303,7 @@ where
                 self.failures = 0;
                 let leased = due.leased.len();
                 for leased in due.leased {
-                    let attempt = self.attempt(leased);
+                    let attempt = self.attempt(leased, false);
                     self.slots.spawn(attempt);
                 }
                 if due.has_suspects && self.run_suspect().await {
@@ -313,12 +323,19 @@ where
     /// False: somebody else was quicker, or has it still.
     async fn run_suspect(&mut self) -> bool {
         while self.slots.join_next().await.is_some() {}
-        let Ok(due) = self.lease(1, true).await else {
+        if *self.stopped.borrow() {
             return false;
+        }
+        let due = match self.lease(1, true).await {
+            Ok(due) => due,
+            Err(error) => {
+                telemetry::lease_failed(&error);
+                return false;
+            }
         };
         let found = !due.leased.is_empty();
         for leased in due.leased {
-            let attempt = self.attempt(leased);
+            let attempt = self.attempt(leased, true);
             self.slots.spawn(attempt);
         }
         while self.slots.join_next().await.is_some() {}
@@ -343,16 +360,22 @@ where
             lease_time: self.lease_time,
             suspects,
         };
-        let mut idle = self.worker.processor.ledger.idle_besides().await?;
+        // What is leased and not heard of would be taken for what a process has died of.
+        let mut idle = self.worker.processor.ledger.transaction_besides().await?;
         let due = within_statement(DB::lease(idle.on(), &wanted)).await;
-        idle.settle(due)
+        idle.settle(due).await
     }
 
-    fn attempt(&self, leased: Leased) -> impl Future<Output = ()> + Send + 'static + use<DB, S> {
+    fn attempt(
+        &self,
+        leased: Leased,
+        is_suspect: bool,
+    ) -> impl Future<Output = ()> + Send + 'static + use<DB, S> {
         let attempt = Attempt {
             processor: self.worker.processor.clone(),
             policy: self.worker.policy.clone(),
             lease_time: self.lease_time,
+            is_suspect,
             leased,
         };
         attempt.run(self.worker.service.clone())

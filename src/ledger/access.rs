@@ -1,12 +1,13 @@
 use std::{fmt, sync::Arc};
 
-use sqlx::{Database, Pool, pool::PoolConnection};
+use sqlx::{Database, Pool, SqlSafeStr, pool::PoolConnection};
+use sqlx_core::transaction::TransactionManager;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::{Ledger, LedgerError, LedgerTransaction, Limits, Purpose};
+use super::{Ledger, LedgerError, LedgerTransaction, Limits, Purpose, within_statement};
 
 /// How the ledger is reached: a pool, and how many transactions of ours may run on it. Clones share
 /// their places.
@@ -43,11 +44,13 @@ impl<DB: Database> fmt::Debug for On<'_, DB> {
     }
 }
 
-/// A connection on which no transaction is open. It goes back to the pool with the result of what it
-/// was taken for, and is closed if that has failed or was cancelled: its state is not known.
+/// A connection for statements beside the transactions of events. It goes back to the pool with the
+/// result of what it was taken for, and is closed if that has failed or was cancelled: its state is not
+/// known.
 pub(crate) struct Idle<DB: Ledger> {
     connection: PoolConnection<DB>,
     is_persistent: bool,
+    is_in_transaction: bool,
     is_sound: bool,
     _place: Option<OwnedSemaphorePermit>,
 }
@@ -80,14 +83,24 @@ impl<DB: Ledger> LedgerAccess<DB> {
     /// Waits for a place and for a connection.
     pub(crate) async fn idle(&self) -> Result<Idle<DB>, LedgerError> {
         let (place, connection) = self.acquire().await?;
-        Ok(self.idle_with(connection, Some(place)))
+        self.idle_with(connection, Some(place)).open(false).await
     }
 
     /// Waits for a connection, and on SQLite, which has one writer, for a place: what takes an instant
     /// need not stand in line behind handlers.
     pub(crate) async fn idle_besides(&self) -> Result<Idle<DB>, LedgerError> {
+        self.beside().await?.open(false).await
+    }
+
+    /// Likewise, for what must not come to pass when nobody hears of it any more.
+    pub(crate) async fn transaction_besides(&self) -> Result<Idle<DB>, LedgerError> {
+        self.beside().await?.open(true).await
+    }
+
+    async fn beside(&self) -> Result<Idle<DB>, LedgerError> {
         if DB::HAS_ONE_WRITER {
-            return self.idle().await;
+            let (place, connection) = self.acquire().await?;
+            return Ok(self.idle_with(connection, Some(place)));
         }
         let acquired = timeout(self.limits.acquire_time_max, self.pool.acquire());
         let connection = acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
@@ -102,6 +115,7 @@ impl<DB: Ledger> LedgerAccess<DB> {
         Idle {
             connection,
             is_persistent: self.is_persistent,
+            is_in_transaction: false,
             is_sound: false,
             _place: place,
         }
@@ -127,10 +141,31 @@ impl<DB: Ledger> Idle<DB> {
         }
     }
 
-    /// Hands the connection back, unless what it was taken for has failed.
-    pub(crate) fn settle<T>(mut self, done: Result<T, LedgerError>) -> Result<T, LedgerError> {
-        self.is_sound = done.is_ok();
-        done
+    /// A statement that is not persistent is prepared and executed in two messages: PgBouncer may have
+    /// another server execute it, unless a transaction is open.
+    async fn open(mut self, in_transaction: bool) -> Result<Self, LedgerError> {
+        if !DB::HAS_ONE_WRITER && (in_transaction || !self.is_persistent) {
+            let begin = "begin isolation level read committed".into_sql_str();
+            let begun = DB::TransactionManager::begin(&mut self.connection, Some(begin));
+            within_statement(async { Ok(begun.await?) }).await?;
+            self.is_in_transaction = true;
+        }
+        Ok(self)
+    }
+
+    /// Commits, if there is something to commit, and hands the connection back; unless what it was taken
+    /// for has failed.
+    pub(crate) async fn settle<T>(
+        mut self,
+        done: Result<T, LedgerError>,
+    ) -> Result<T, LedgerError> {
+        let done = done?;
+        if self.is_in_transaction {
+            let committed = DB::TransactionManager::commit(&mut self.connection);
+            within_statement(async { committed.await.map_err(LedgerError::of_commit) }).await?;
+        }
+        self.is_sound = true;
+        Ok(done)
     }
 }
 

@@ -35,14 +35,28 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Whether the database has refused a statement, and not failed to answer.
-    pub(crate) fn is_the_databases_word(&self) -> bool {
+    /// Whether the database has refused what a statement was to write, and would take other rows.
+    pub(crate) fn is_about_a_row(&self) -> bool {
+        /// Of SQLSTATE: data exception, and integrity constraint violation.
+        const OF_ROWS: [&str; 2] = ["22", "23"];
+        match self {
+            Self::Unavailable(error) | Self::CommitRefused(error) => {
+                let error = error.as_database_error();
+                let is_of_row = |code: &str| OF_ROWS.iter().any(|class| code.starts_with(class));
+                error.is_some_and(|error| {
+                    error.is_check_violation() || error.code().as_deref().is_some_and(is_of_row)
+                })
+            }
+            Self::NotWritten => true,
+            _ => false,
+        }
+    }
+
+    /// Whether neither a place nor a connection was to be had, or somebody else had the row.
+    pub(crate) fn is_of_others(&self) -> bool {
         matches!(
             self,
-            Self::Unavailable(sqlx::Error::Database(_))
-                | Self::CommitRefused(_)
-                | Self::NotWritten
-                | Self::InFlight
+            Self::Unavailable(sqlx::Error::PoolTimedOut) | Self::InFlight
         )
     }
 

@@ -45,15 +45,20 @@ impl<DB: InboxBackend> Ledger for DB {}
 /// The statements whose text is the same on both backends, each on its own connection.
 macro_rules! shared_statements {
     () => {
-        async fn is_processed(on: On<'_, Self>, entry: &Entry<'_>) -> Result<bool, LedgerError> {
+        async fn is_processed(
+            on: On<'_, Self>,
+            entry: &Entry<'_>,
+            or_held: bool,
+        ) -> Result<bool, LedgerError> {
             query_scalar(
                 "select exists (
                     select 1 from processed_stripe_events
                     where event_id = $1 and endpoint = $2
-                        and (held_by is null or held_by = 'handler'))",
+                        and (held_by is null or (held_by = 'handler' and $3)))",
             )
             .bind(entry.event_id)
             .bind(entry.endpoint)
+            .bind(or_held)
             .persistent(on.persistent)
             .fetch_one(on.connection)
             .await
@@ -263,10 +268,12 @@ pub trait Backend: Database {
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
-    /// Whether the entry of an event is there, and not because a guard has stopped it.
+    /// Whether the entry of an event is there, and not because a guard has stopped it or it did not fit;
+    /// and whether also one that its handler has quarantined counts.
     fn is_processed(
         on: On<'_, Self>,
         entry: &Entry<'_>,
+        or_held: bool,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Forgets an event that a guard has stopped, or that did not fit, here and in the inbox.

@@ -33,6 +33,9 @@ const SERVER_TIME_MARGIN: Duration = Duration::from_secs(5);
 
 /// `lock_not_available`: the claim waited for its limit.
 const LOCK_NOT_AVAILABLE: &str = "55P03";
+/// `deadlock_detected`: whoever stores, quarantines or works takes the rows of an event in the order that
+/// suits it, and the server ends one of those that meet.
+const DEADLOCK_DETECTED: &str = "40P01";
 /// `undefined_table` and `undefined_column`: our statements name our tables alone.
 const UNDEFINED_TABLE: &str = "42P01";
 const UNDEFINED_COLUMN: &str = "42703";
@@ -246,7 +249,7 @@ fn milliseconds(duration: Duration) -> i32 {
 
 pub(super) fn of_statement(error: sqlx::Error) -> LedgerError {
     match sqlstate(&error).as_deref() {
-        Some(LOCK_NOT_AVAILABLE) => LedgerError::InFlight,
+        Some(LOCK_NOT_AVAILABLE | DEADLOCK_DETECTED) => LedgerError::InFlight,
         Some(UNDEFINED_TABLE | UNDEFINED_COLUMN) => LedgerError::NotMigrated,
         _ => LedgerError::Unavailable(error),
     }

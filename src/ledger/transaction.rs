@@ -167,7 +167,6 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         reason: &str,
     ) -> Result<Option<bool>, LedgerError> {
         let time_max = self.claim_time_max();
-        // The ledger first, as everywhere: or two that wait for each other would deadlock.
         if !is_claimed {
             self.skip_claim().await?;
         } else if !self.claim(entry).await? && !self.claim_from_held(entry).await? {

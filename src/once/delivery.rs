@@ -144,11 +144,17 @@ impl<DB: Ledger> Delivery<DB> {
             Ending::Unhandled if matches!(self.source, Source::Released(_)) => {
                 Outcome::Answer(Answer::StillQuarantined)
             }
+            // It was taken before, or somebody has retried or released it: it was wanted.
+            Ending::Unhandled if self.was_leased_before() => Outcome::Answer(Answer::Unhandled),
             Ending::Unhandled => self.leave(Answer::Unhandled).await,
             Ending::Quarantined(reason) => self.quarantine(HeldBy::Handler, reason).await,
             Ending::Misfit(reason) => self.quarantine(HeldBy::Misfit, reason).await,
             Ending::Discarded(reason) => self.discard(reason).await,
         }
+    }
+
+    fn was_leased_before(&self) -> bool {
+        matches!(&self.source, Source::Leased(lease) if lease.is_repeated())
     }
 
     /// Leaves nothing of the event behind.
@@ -240,8 +246,12 @@ impl<DB: Ledger> Delivery<DB> {
 
     async fn is_processed(&self) -> Result<bool, LedgerError> {
         let mut idle = self.processor.ledger.idle().await?;
-        let looked = within_statement(DB::is_processed(idle.on(), &self.entry())).await;
-        idle.settle(looked)
+        // What waits in the inbox although its event is held was held while it arrived.
+        let or_held = !matches!(self.source, Source::Leased(_));
+        let entry = self.entry();
+        let looked = DB::is_processed(idle.on(), &entry, or_held);
+        let looked = within_statement(looked).await;
+        idle.settle(looked).await
     }
 
     /// Opens a transaction that holds the event's claim.

@@ -8,7 +8,7 @@ use super::{processor::Processor, receiver::Receiver, service::ProcessOnce};
 use crate::{
     extract::{ProvideVerifier, VerifiedStripeEvent},
     guard::Guards,
-    ledger::Ledger,
+    ledger::{Ledger, Limits},
 };
 
 /// The label of an endpoint that was given none.
@@ -257,6 +257,16 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// Dropped before it is done, it has no effect.
     pub async fn drain(&self) {
         self.processor.drain().await;
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            acquire_time_max: ACQUIRE_TIME_MAX_DEFAULT,
+            claim_wait_max: CLAIM_WAIT_MAX_DEFAULT,
+            handler_time_max: HANDLER_TIME_MAX_DEFAULT,
+        }
     }
 }
 

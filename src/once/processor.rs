@@ -5,8 +5,7 @@ use sqlx::Pool;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    ACQUIRE_TIME_MAX_DEFAULT, CLAIM_WAIT_MAX_DEFAULT, DELIVERIES_MAX_DEFAULT,
-    HANDLER_TIME_MAX_DEFAULT, PREPARE_TIME_MAX_DEFAULT,
+    DELIVERIES_MAX_DEFAULT, PREPARE_TIME_MAX_DEFAULT,
     answer::Answer,
     delivery::{Delivery, Source},
     in_flight::InFlight,
@@ -31,14 +30,9 @@ pub(crate) struct Processor<DB: Ledger> {
 
 impl<DB: Ledger> Processor<DB> {
     pub(crate) fn new(pool: Pool<DB>) -> Self {
-        let limits = Limits {
-            acquire_time_max: ACQUIRE_TIME_MAX_DEFAULT,
-            claim_wait_max: CLAIM_WAIT_MAX_DEFAULT,
-            handler_time_max: HANDLER_TIME_MAX_DEFAULT,
-        };
         let (deliveries_max, admissions) = admissions(DELIVERIES_MAX_DEFAULT);
         Self {
-            ledger: LedgerAccess::new(pool, limits),
+            ledger: LedgerAccess::new(pool, Limits::default()),
             prepare: None,
             prepare_time_max: PREPARE_TIME_MAX_DEFAULT,
             in_flight: InFlight::default(),

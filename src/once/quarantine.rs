@@ -75,7 +75,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         let mut idle = self.processor.ledger.idle().await?;
         let stored = DB::quarantined_payload(idle.on(), event_id, &self.receiver.endpoint);
         let stored = within_statement(stored).await;
-        let stored = idle.settle(stored)?;
+        let stored = idle.settle(stored).await?;
         let bytes = stored.ok_or(Outcome::Answer(Answer::NotQuarantined))?;
         VerifiedStripeEvent::stored(bytes).ok_or(Outcome::Answer(Answer::StillQuarantined))
     }

@@ -297,3 +297,23 @@ async fn events_that_take_long_do_not_hold_the_others_up() {
     worker.stop().await;
     assert_eq!(stored.processed().await, (13, 13));
 }
+
+/// Whoever stores ends when nobody waits, and somebody else may begin in that instant.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_refused_when_the_last_group_has_just_ended() {
+    let stored = Stored::<Postgres>::new().await;
+    let clients = (0..4).map(|client| {
+        let deliveries: Vec<_> = (0..300)
+            .map(|number| deliver(&stored, &format!("evt_{client}_{number}")))
+            .collect();
+        tokio::spawn(async move {
+            for delivery in deliveries {
+                assert_eq!(delivery.await, StatusCode::OK);
+            }
+        })
+    });
+    for client in join_all(clients).await {
+        client.unwrap();
+    }
+    assert_eq!(stored.count("stripe_inbox").await, 1200);
+}

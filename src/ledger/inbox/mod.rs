@@ -145,7 +145,7 @@ pub enum Accepted {
     Stored,
     /// It is stored or processed already.
     Duplicate,
-    /// Somebody is releasing it.
+    /// Somebody is releasing it; or its thin or snapshot twin waits, and may be one that nobody handles.
     InFlight,
 }
 
@@ -203,6 +203,8 @@ pub struct Selection<'a> {
     pub(crate) event_type: Option<&'a str>,
     /// What `last_error` begins with.
     pub(crate) error: Option<&'a str>,
+    /// Those that can be run.
+    pub(crate) has_payload: bool,
     pub(crate) received_from_ms: Option<i64>,
     pub(crate) received_before_ms: Option<i64>,
     /// The last one of the page before.
@@ -245,6 +247,13 @@ impl<'a> Arrival<'a> {
     }
 }
 
+impl Lease {
+    /// Whether the entry was leased before this, or retried or released by an operator.
+    pub(crate) fn is_repeated(&self) -> bool {
+        self.fence > 1
+    }
+}
+
 impl fmt::Debug for Arrival<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Arrival")
@@ -282,13 +291,14 @@ fn leased((event_id, endpoint, fence, payload, attempts, not_yets): LeasedRow) -
 
 /// Milliseconds for a statement; what is too long is as good as for ever.
 pub(crate) fn statement_ms(duration: Duration) -> i64 {
-    /// A century: the database's instants do not reach as far as an `i64`.
-    const MAX: i64 = 100 * 365 * 24 * 60 * 60 * 1000;
+    /// Ten centuries: the database's instants do not reach as far as an `i64`.
+    const MAX: i64 = 1000 * 365 * 24 * 60 * 60 * 1000;
     i64::try_from(duration.as_millis()).unwrap_or(MAX).min(MAX)
 }
 
-pub(crate) fn unix_ms(at: SystemTime) -> Option<i64> {
-    i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_millis()).ok()
+/// What lies before 1970 counts as 1970.
+pub(crate) fn unix_ms(at: SystemTime) -> i64 {
+    statement_ms(at.duration_since(UNIX_EPOCH).unwrap_or_default())
 }
 
 pub(crate) fn of_unix_ms(ms: i64) -> SystemTime {
@@ -439,6 +449,7 @@ macro_rules! inbox_statements {
                 $unix_end,
                 ", event_id, endpoint)
                         > ($8, $9, $10))
+                 and (payload is not null or not $12)
                  order by ",
                 $unix,
                 "received_at",
@@ -457,6 +468,7 @@ macro_rules! inbox_statements {
             .bind(after.map(|(_, event_id, _)| event_id))
             .bind(after.map(|(.., endpoint)| endpoint))
             .bind(selection.limit)
+            .bind(selection.has_payload)
             .persistent(on.persistent)
             .fetch_all(on.connection)
             .await
@@ -488,7 +500,7 @@ macro_rules! inbox_statements {
         ) -> Result<bool, LedgerError> {
             let retried = query(concat!(
                 "update stripe_inbox set
-                    state = 'pending', attempts = 0, not_yets = 0, due_at = ",
+                    state = 'pending', attempts = 0, not_yets = 0, fence = fence + 1, due_at = ",
                 $now,
                 ",
                     in_attempt = in_attempt or coalesce(last_error, '') = 'process_died'
@@ -510,7 +522,7 @@ macro_rules! inbox_statements {
         ) -> Result<bool, LedgerError> {
             let released = query(concat!(
                 "update stripe_inbox set
-                    state = 'pending', attempts = 0, not_yets = 0, due_at = ",
+                    state = 'pending', attempts = 0, not_yets = 0, fence = fence + 1, due_at = ",
                 $now,
                 "
                  where event_id = $1 and endpoint = $2 and payload is not null

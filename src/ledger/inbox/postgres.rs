@@ -160,8 +160,9 @@ async fn accept_group(
                 select case when held_by in ('guard', 'misfit') then 'held' else 'processed' end
                 from processed_stripe_events as processed
                 where processed.event_id = arrived.event_id
-                    and processed.endpoint = arrived.endpoint) as in_ledger, exists (
-                select from stripe_inbox as entry
+                    and processed.endpoint = arrived.endpoint) as in_ledger, (
+                select case when entry.event_type = arrived.event_type then 'waits' else 'twin' end
+                from stripe_inbox as entry
                 where entry.event_id = arrived.event_id and entry.endpoint = arrived.endpoint
                     and entry.state <> 'quarantined' and entry.payload is not null) as in_inbox
             from arrived
@@ -182,7 +183,7 @@ async fn accept_group(
             "select event_id, endpoint, event_type, account, livemode, to_timestamp(created_at),
                 object_id, payload
              from arrived join there using (place)
-             where not there.in_inbox and (there.in_ledger is null
+             where there.in_inbox is null and (there.in_ledger is null
                 or (event_id, endpoint) in (select event_id, endpoint from readmitted))
              order by event_id, endpoint",
             "now()"
@@ -191,8 +192,8 @@ async fn accept_group(
          )
          select arrived.place, case
                 when (event_id, endpoint) in (select event_id, endpoint from stored) then 'stored'
-                when there.in_inbox or there.in_ledger = 'processed' then 'duplicate'
-                when there.in_ledger = 'held' then 'in_flight'
+                when there.in_ledger = 'processed' or there.in_inbox = 'waits' then 'duplicate'
+                when there.in_ledger = 'held' or there.in_inbox = 'twin' then 'in_flight'
                 else '' end,
             set_config('synchronous_commit', case current_setting('synchronous_commit')
                 when 'off' then 'local' else current_setting('synchronous_commit') end, true)
@@ -216,21 +217,28 @@ async fn accept_group(
         .collect())
 }
 
-/// What was neither there nor stored has come in between; or the service keeps it from being written.
+/// What was neither there nor stored has come in between, and the redelivery learns what became of it;
+/// or the service keeps it from being written.
 async fn look(on: On<'_, Postgres>, entry: &Entry<'_>) -> Result<Accepted, LedgerError> {
-    let is_there: bool = query_scalar(
+    let (is_duplicate, is_there): (bool, bool) = query_as(
         "select exists (select from stripe_inbox
-                where event_id = $1 and endpoint = $2 and state <> 'quarantined')
+                where event_id = $1 and endpoint = $2 and event_type = $3
+                    and state <> 'quarantined')
+            or exists (select from processed_stripe_events
+                where event_id = $1 and endpoint = $2 and held_by is null),
+            exists (select from stripe_inbox where event_id = $1 and endpoint = $2)
             or exists (select from processed_stripe_events where event_id = $1 and endpoint = $2)",
     )
     .bind(entry.event_id)
     .bind(entry.endpoint)
+    .bind(entry.event_type)
     .persistent(on.persistent)
     .fetch_one(on.connection)
     .await
     .map_err(of_statement)?;
-    match is_there {
-        true => Ok(Accepted::Duplicate),
-        false => Err(LedgerError::NotWritten),
+    match (is_duplicate, is_there) {
+        (true, _) => Ok(Accepted::Duplicate),
+        (false, true) => Ok(Accepted::InFlight),
+        (false, false) => Err(LedgerError::NotWritten),
     }
 }

@@ -137,19 +137,20 @@ async fn accept_one(on: On<'_, Sqlite>, arrival: &Arrival<'_>) -> Result<Accepte
     if stored.rows_affected() > 0 {
         return Ok(Accepted::Stored);
     }
-    let is_there: bool = query_scalar(
-        "select exists (select 1 from stripe_inbox
-            where event_id = $1 and endpoint = $2 and state <> 'quarantined')",
+    let stored_type: Option<String> = query_scalar(
+        "select event_type from stripe_inbox
+         where event_id = $1 and endpoint = $2 and state <> 'quarantined'",
     )
     .bind(entry.event_id)
     .bind(entry.endpoint)
     .persistent(on.persistent)
-    .fetch_one(on.connection)
+    .fetch_optional(on.connection)
     .await
     .map_err(of_statement)?;
-    match is_there {
-        true => Ok(Accepted::Duplicate),
-        false => Err(LedgerError::NotWritten),
+    match stored_type {
+        Some(stored_type) if stored_type == entry.event_type => Ok(Accepted::Duplicate),
+        Some(_twin) => Ok(Accepted::InFlight),
+        None => Err(LedgerError::NotWritten),
     }
 }
 

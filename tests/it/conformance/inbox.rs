@@ -36,6 +36,8 @@ on_both!(
     what_is_drained_is_refused,
     an_inbox_is_a_service_too,
     inline_and_inbox_know_of_each_others_events,
+    the_twin_of_an_event_that_waits_is_not_swallowed_by_it,
+    the_twin_of_an_event_in_one_group_with_it_is_not_swallowed_by_it,
 );
 
 async fn what_is_stored_is_run_once_by_a_worker<DB: TestBackend>() {
@@ -342,4 +344,44 @@ async fn inline_and_inbox_know_of_each_others_events<DB: TestBackend>() {
     stored.work_off(service(work::<DB>)).await;
     assert_eq!(stored.processed().await, (2, 2));
     assert_eq!(stored.count("stripe_inbox").await, 0);
+}
+
+/// The thin form of `evt_1`, which nobody handles here.
+const THIN_TWIN: &str = r#"{"id": "evt_thin", "object": "v2.core.event",
+    "type": "v1.checkout.session.completed", "livemode": false, "snapshot_event": "evt_1"}"#;
+
+fn snapshots_alone<DB: TestBackend>() -> EventRouter {
+    let events = EventRouter::new().on("checkout.session.completed", work::<DB>);
+    events.build().unwrap()
+}
+
+async fn the_twin_of_an_event_that_waits_is_not_swallowed_by_it<DB: TestBackend>() {
+    let without = Guards::new().without_event_age_max();
+    let stored = Stored::<DB>::with(|inbox| inbox.guards(without)).await;
+    let thin = stored.send(stripe::delivery(THIN_TWIN)).await;
+    assert_eq!(thin, StatusCode::OK);
+    // What becomes of the thin one is not known yet.
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::CONFLICT);
+    stored.work_off(snapshots_alone::<DB>()).await;
+    assert_eq!(stored.processed().await, (0, 0));
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    stored.work_off(snapshots_alone::<DB>()).await;
+    assert_eq!(stored.processed().await, (1, 1));
+    // Of two that are processed one is.
+    let thin = stored.send(stripe::delivery(THIN_TWIN)).await;
+    assert_eq!(thin, StatusCode::OK);
+    assert_eq!(stored.count("stripe_inbox").await, 0);
+}
+
+async fn the_twin_of_an_event_in_one_group_with_it_is_not_swallowed_by_it<DB: TestBackend>() {
+    let without = Guards::new().without_event_age_max();
+    let stored = Stored::<DB>::with(|inbox| inbox.guards(without)).await;
+    let thin = stored.send(stripe::delivery(THIN_TWIN));
+    let (first, thin, snapshot) =
+        tokio::join!(stored.deliver("evt_0"), thin, stored.deliver("evt_1"));
+    assert_eq!(first, StatusCode::OK);
+    let mut answers = [thin, snapshot];
+    answers.sort();
+    assert_eq!(answers, [StatusCode::OK, StatusCode::CONFLICT]);
+    assert_eq!(stored.count("stripe_inbox").await, 2);
 }

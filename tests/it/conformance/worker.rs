@@ -40,7 +40,13 @@ on_both!(
     a_worker_beside_its_inbox_is_woken_by_it,
     a_worker_finishes_what_it_has_when_it_is_stopped,
     a_worker_may_be_stopped_twice_and_by_two_at_once,
-    a_worker_of_one_endpoint_leaves_the_others,
+    a_worker_leaves_the_entries_of_other_endpoints,
+    a_clone_for_another_endpoint_has_a_worker_of_its_own,
+    a_worker_of_every_endpoint_takes_all,
+    what_nobody_handles_goes_at_its_first_attempt,
+    what_was_released_or_retried_and_nobody_handles_is_dead,
+    a_limit_of_attempts_that_was_lowered_still_leaves_one,
+    what_finds_no_place_is_tried_again_and_does_not_count,
     any_service_works_an_inbox_off,
     what_is_prepared_is_handed_to_the_workers_handler,
     a_step_that_fails_before_the_transaction_is_retried,
@@ -472,7 +478,11 @@ async fn what_the_ledger_holds_although_it_waits_is_run<DB: TestBackend>() {
             let handler = "update processed_stripe_events set held_by = 'handler'";
             stored.run(handler).await;
         }
-        stored.work_off(service(work::<DB>)).await;
+        // A step before the transaction looks into the ledger first.
+        let step = async |_event| Ok::<_, StatusCode>(());
+        let worker = stored.worker(service(work::<DB>)).prepare(step).start();
+        stored.until_empty().await;
+        worker.stop().await;
         assert_eq!(stored.processed().await, (1, 1));
         let still = "processed_stripe_events where held_by is not null";
         assert_eq!(stored.count(still).await, 0);
@@ -538,18 +548,150 @@ async fn a_worker_may_be_stopped_twice_and_by_two_at_once<DB: TestBackend>() {
     assert_eq!(stored.states().await, ["evt_1 pending"]);
 }
 
-async fn a_worker_of_one_endpoint_leaves_the_others<DB: TestBackend>() {
+async fn a_worker_leaves_the_entries_of_other_endpoints<DB: TestBackend>() {
     let stored = Stored::<DB>::new().await;
     let connect = stored.again(|inbox| inbox.endpoint("connect"));
     assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
     assert_eq!(connect.deliver("evt_1").await, StatusCode::OK);
-    let handler = async |tx: EventTx<DB>| assert_eq!(tx.endpoint(), "connect");
-    let worker = stored.worker(service(handler)).endpoint("connect").start();
+    let of_connect = async |tx: EventTx<DB>| assert_eq!(tx.endpoint(), "connect");
+    let of_default = async |tx: EventTx<DB>| assert_eq!(tx.endpoint(), "default");
+    let worker = stored
+        .worker(service(of_connect))
+        .endpoint("connect")
+        .start();
     stored
         .until(async || stored.count("stripe_inbox").await == 1)
         .await;
     worker.stop().await;
     assert_eq!(one(&stored).await.endpoint, "default");
+    let worker = stored.worker(service(of_default)).start();
+    assert_eq!(connect.deliver("evt_2").await, StatusCode::OK);
+    stored
+        .until(async || stored.count("processed_stripe_events").await == 2)
+        .await;
+    worker.stop().await;
+    assert_eq!(one(&stored).await.endpoint, "connect");
+}
+
+async fn a_clone_for_another_endpoint_has_a_worker_of_its_own<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    let connect = stored.clones(|inbox| inbox.endpoint("connect"));
+    let of_connect = async |tx: EventTx<DB>| assert_eq!(tx.endpoint(), "connect");
+    let of_default = async |tx: EventTx<DB>| assert_eq!(tx.endpoint(), "default");
+    let workers = [
+        stored.beside(service(of_default)).start(),
+        connect.beside(service(of_connect)).start(),
+    ];
+    for id in ["evt_1", "evt_2"] {
+        assert_eq!(stored.deliver(id).await, StatusCode::OK);
+        assert_eq!(connect.deliver(id).await, StatusCode::OK);
+    }
+    stored.until_empty().await;
+    for worker in workers {
+        worker.stop().await;
+    }
+    assert_eq!(stored.count("processed_stripe_events").await, 4);
+}
+
+async fn a_worker_of_every_endpoint_takes_all<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    for label in ["default", "tenant_1", "tenant_2"] {
+        let tenant = stored.again(|inbox| inbox.endpoint(label));
+        assert_eq!(tenant.deliver("evt_1").await, StatusCode::OK);
+    }
+    let worker = stored.worker(service(work::<DB>)).every_endpoint().start();
+    stored.until_empty().await;
+    worker.stop().await;
+    assert_eq!(stored.processed().await, (3, 3));
+}
+
+async fn what_nobody_handles_goes_at_its_first_attempt<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let nobody = EventRouter::new().on("invoice.paid", work::<DB>);
+    stored.work_off(nobody.build().unwrap()).await;
+    assert_eq!(stored.count("stripe_inbox").await, 0);
+    assert_eq!(stored.processed().await, (0, 0));
+}
+
+/// A worker with an older router must not lose what an operator wanted.
+async fn what_was_released_or_retried_and_nobody_handles_is_dead<DB: TestBackend>() {
+    for disposition in [StatusCode::GONE, StatusCode::OK] {
+        let stored = Stored::<DB>::new().await;
+        let operator = Operator::new("ada", "again").unwrap();
+        if disposition == StatusCode::GONE {
+            assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+            stored.work_off(service(async || StatusCode::GONE)).await;
+            let retried = stored.operations.retry("evt_1", "default", &operator);
+            retried.await.unwrap();
+        } else {
+            let live = axum_stripe_webhook::Guards::new().mode(axum_stripe_webhook::Mode::Live);
+            let stopping = stored.again(|inbox| inbox.guards(live));
+            assert_eq!(stopping.deliver("evt_1").await, StatusCode::OK);
+            let released = stored.operations.release("evt_1", "default", &operator);
+            released.await.unwrap();
+        }
+        let nobody = EventRouter::new().on("invoice.paid", work::<DB>);
+        stored.work_off(nobody.build().unwrap()).await;
+        let entry = one(&stored).await;
+        assert_eq!(entry.state, EntryState::Dead);
+        assert_eq!(entry.last_error.as_deref(), Some("unhandled"));
+    }
+}
+
+async fn a_limit_of_attempts_that_was_lowered_still_leaves_one<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let tried =
+        "update stripe_inbox set attempts = 10, fence = 10, last_error = 'handler_failed 503'";
+    stored.run(tried).await;
+    let worker = stored.worker(service(work::<DB>));
+    let fewer = RetryPolicy::new().attempts_max(5);
+    let worker = worker.retry_policy(fewer).start();
+    stored.until_empty().await;
+    worker.stop().await;
+    assert_eq!(stored.processed().await, (1, 1));
+}
+
+async fn what_finds_no_place_is_tried_again_and_does_not_count<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    // Whatever has a connection of the pool for itself.
+    let pool = DB::connect(&stored.fresh.url, 1).await;
+    let taken = Arc::new(tokio::sync::Mutex::new(None));
+    let step = {
+        let (pool, taken) = (pool.clone(), taken.clone());
+        move |_event| {
+            let (pool, taken) = (pool.clone(), taken.clone());
+            async move {
+                *taken.lock().await = Some(pool.acquire().await.unwrap());
+                Ok::<_, StatusCode>(())
+            }
+        }
+    };
+    let worker = axum_stripe_webhook::InboxWorker::new(pool, service(work::<DB>));
+    let worker = worker
+        .prepare(step)
+        .acquire_time_max(Duration::from_millis(50))
+        .poll_interval(Duration::from_secs(3600))
+        .start();
+    stored.until(async || taken.lock().await.is_some()).await;
+    let begun_at = tokio::time::Instant::now();
+    stored
+        .until(async || begun_at.elapsed() > Duration::from_millis(200))
+        .await;
+    // It has waited long enough; what came of it can be written now.
+    drop(taken.lock().await.take());
+    stored
+        .until(async || stored.count("stripe_inbox where in_attempt").await == 0)
+        .await;
+    worker.stop().await;
+    let entry = one(&stored).await;
+    assert_eq!((entry.state, entry.attempts), (EntryState::Pending, 0));
+    assert_eq!(
+        entry.last_error.as_deref(),
+        Some("database_unavailable no connection in time")
+    );
 }
 
 async fn any_service_works_an_inbox_off<DB: TestBackend>() {
