@@ -26,15 +26,26 @@ const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
 const OTHERS: &str = "from pg_stat_activity where datname = current_database()
     and backend_type = 'client backend' and pid <> pg_backend_pid()";
 
+/// Where an event is that was acknowledged inline.
+pub(crate) const PROCESSED: &str = "bookings";
+
+/// Where one is that was stored first: one snapshot of both, or it could be missed on its way.
+pub(crate) const STORED: &str = "(select event_id from bookings
+    union all select event_id from stripe_inbox where payload is not null) stored";
+
 /// Those of the acknowledged events that are not in the database: nothing else may run meanwhile
 /// that could write them.
-pub(crate) async fn not_durable(address: &Address, acknowledged: &[String]) -> Vec<String> {
+pub(crate) async fn not_durable(
+    address: &Address,
+    acknowledged: &[String],
+    place: &str,
+) -> Vec<String> {
     if acknowledged.is_empty() {
         return Vec::new();
     }
     let mut direct = Direct::connect(address).await.expect("a connection");
     let ids = acknowledged.join("','");
-    let there = format!("select event_id from bookings where event_id in ('{ids}')");
+    let there = format!("select event_id from {place} where event_id in ('{ids}')");
     let there = direct.texts(&there).await.expect("rows");
     direct.close().await;
     let there: BTreeSet<_> = there.into_iter().collect();
@@ -50,8 +61,18 @@ pub(crate) async fn end(
     mut events: Vec<String>,
 ) -> Run {
     places(&mut run, services, &mut events).await;
+    finally(run, address, services, &events).await
+}
+
+/// The end of every run whose places were looked at.
+pub(crate) async fn finally(
+    mut run: Run,
+    address: &Address,
+    services: &[Service],
+    events: &[String],
+) -> Run {
     run.damage.leaked.extend(sessions(address, services).await);
-    run.damage.add(rows(address, &events).await);
+    run.damage.add(rows(address, events).await);
     run.events = events.len();
     run.end()
 }

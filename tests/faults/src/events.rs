@@ -19,6 +19,15 @@ pub(crate) const CALM: &str = "evt_calm_";
 /// Likewise, and the handler takes a second before it writes.
 pub(crate) const SLOW: &str = "evt_calm_slow_";
 
+/// The handler of an event of this kind ends its process when it has written.
+pub(crate) const POISON: &str = "evt_poison_";
+
+/// Where handlers stay, the one of an event of this kind keeps its thread until it is told to leave.
+pub(crate) const STAYS: &str = "evt_calm_stays_";
+
+/// Likewise, and it waits for what never comes.
+pub(crate) const HANGS: &str = "evt_calm_hangs_";
+
 /// All events are made when the programme starts: every attempt of one delivers the same bytes, and
 /// no guard finds one too old.
 static CREATED: LazyLock<u64> = LazyLock::new(|| {

@@ -21,6 +21,8 @@ pub(crate) struct Damage {
     pub(crate) leaked: Vec<String>,
     /// Answered by no 2xx in time.
     pub(crate) unanswered: Vec<String>,
+    /// In the inbox at the end, or not as they should be: dead, quarantined, or pending still.
+    pub(crate) left: Vec<String>,
     /// Faults that were to happen and did not: what such a run has not found shows nothing.
     pub(crate) untried: Vec<String>,
 }
@@ -64,13 +66,14 @@ pub(crate) struct Figures {
 }
 
 impl Damage {
-    fn kinds(&self) -> [(&'static str, &[String]); 6] {
+    fn kinds(&self) -> [(&'static str, &[String]); 7] {
         [
             ("lost", &self.lost),
             ("doubled", &self.doubled),
             ("torn", &self.torn),
             ("leaked", &self.leaked),
             ("unanswered", &self.unanswered),
+            ("left", &self.left),
             ("untried", &self.untried),
         ]
     }
@@ -85,6 +88,7 @@ impl Damage {
         self.torn.extend(other.torn);
         self.leaked.extend(other.leaked);
         self.unanswered.extend(other.unanswered);
+        self.left.extend(other.left);
         self.untried.extend(other.untried);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Stage {
     pub(crate) random: StdRng,
     connections: JoinSet<()>,
     starts: u64,
+    /// Where an event is that was acknowledged.
+    place: &'static str,
     /// Events that were delivered once, and not by the sender; their handlers had begun.
     left_behind: Vec<String>,
 }
@@ -59,6 +61,10 @@ impl Stage {
             random: StdRng::seed_from_u64(traffic.seed),
             connections,
             starts: 0,
+            place: match services.iter().any(|settings| settings.stores_first) {
+                true => check::STORED,
+                false => check::PROCESSED,
+            },
             left_behind: Vec::new(),
         };
         for settings in services {
@@ -71,7 +77,7 @@ impl Stage {
     }
 
     /// A service that is started again must not fail in the same way again.
-    fn seeded(&mut self, settings: Settings) -> Settings {
+    pub(crate) fn seeded(&mut self, settings: Settings) -> Settings {
         self.starts += 1;
         Settings {
             seed: settings.seed.wrapping_add(self.starts),
@@ -154,7 +160,7 @@ impl Stage {
             Some(begun) => {
                 self.left_behind
                     .extend(begun.contains(&left_behind).then_some(left_behind));
-                let lost = check::not_durable(&self.database.address, &begun).await;
+                let lost = check::not_durable(&self.database.address, &begun, self.place).await;
                 self.run.damage.lost.extend(lost);
             }
             None => self
@@ -194,12 +200,18 @@ impl Stage {
     pub(crate) async fn check_acknowledged(&mut self) {
         self.sender.pause().await;
         let acknowledged = self.sender.freshly_acknowledged();
-        let lost = check::not_durable(&self.database.address, &acknowledged).await;
+        let lost = check::not_durable(&self.database.address, &acknowledged, self.place).await;
         self.run.damage.lost.extend(lost);
     }
 
     /// Brings every event to its end and checks everything.
     pub(crate) async fn close(self) -> Run {
+        let (run, database, services, events) = self.finish().await;
+        check::end(run, &database.address, &services, events).await
+    }
+
+    /// Has every event acknowledged; they are the last that is given.
+    pub(crate) async fn finish(self) -> (Run, Database, Vec<Service>, Vec<String>) {
         let Self {
             mut run,
             database,
@@ -207,16 +219,17 @@ impl Stage {
             services,
             connections,
             left_behind,
+            place,
             ..
         } = self;
         run.damage.unanswered = sender.finish(FINISH_TIME_MAX).await;
         connections.join_all().await;
         let acknowledged = sender.freshly_acknowledged();
-        let lost = check::not_durable(&database.address, &acknowledged);
+        let lost = check::not_durable(&database.address, &acknowledged, place);
         run.damage.lost.extend(lost.await);
         run.answers.add(&sender.answers());
         run.others += sender.rude();
         let events = [sender.events(), left_behind].concat();
-        check::end(run, &database.address, &services, events).await
+        (run, database, services, events)
     }
 }

@@ -69,3 +69,18 @@ fn a_failing_sqlite_loses_nothing_and_doubles_nothing() {
 fn clients_that_leave_or_dawdle_lose_nothing_and_double_nothing() {
     unharmed(&["clients"]);
 }
+
+#[test]
+fn killed_services_and_workers_of_an_inbox_lose_nothing_and_double_nothing() {
+    unharmed(&["inbox"]);
+}
+
+#[test]
+fn a_worker_stopped_past_its_lease_loses_its_event_to_another_and_doubles_nothing() {
+    unharmed(&["inbox-stopped"]);
+}
+
+#[test]
+fn an_event_that_kills_its_process_ends_dead_and_takes_no_other_along() {
+    unharmed(&["inbox-poison"]);
+}

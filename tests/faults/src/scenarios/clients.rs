@@ -91,7 +91,7 @@ pub(crate) async fn gone(database: Database, order: Order) -> Run {
     run.notes
         .push(format!("{} handlers had begun", begun.len()));
     let begun: Vec<_> = begun.into_iter().collect();
-    run.damage.lost = check::not_durable(&database.address, &begun).await;
+    run.damage.lost = check::not_durable(&database.address, &begun, check::PROCESSED).await;
 
     converge(&service, &once, &mut run).await;
     events.extend(once);

@@ -3,6 +3,7 @@
 mod burst;
 mod clients;
 mod drain;
+mod inbox;
 mod kill;
 mod server;
 mod soak;
@@ -48,6 +49,9 @@ pub(crate) const NAMES: &[&str] = &[
     "sqlite",
     "clients",
     "burst",
+    "inbox",
+    "inbox-stopped",
+    "inbox-poison",
     "soak",
 ];
 
@@ -79,6 +83,9 @@ pub(crate) async fn run(name: &str, order: Order) -> Option<Vec<Run>> {
             clients::gone(Database::sqlite().await, order).await,
         ],
         "burst" => vec![burst::burst(1, order).await, burst::burst(3, order).await],
+        "inbox" => vec![inbox::killed(order).await],
+        "inbox-stopped" => vec![inbox::stopped(order).await],
+        "inbox-poison" => vec![inbox::poison(order).await],
         "soak" => vec![soak::soak(order).await],
         _ => return None,
     })

@@ -14,14 +14,31 @@ use crate::client::Client;
 /// A hundred times what it takes on two slow cores.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// Longer than any delivery that such a service has in hand.
-const END_TIME_MAX: Duration = Duration::from_secs(30);
+/// Longer than anything that such a process has in hand.
+pub(super) const END_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct Service {
     process: Child,
     pub(crate) address: SocketAddr,
     pub(crate) settings: Settings,
     output: BufReader<ChildStdout>,
+}
+
+/// A process, its output, and the line by which it has told that it runs.
+pub(super) async fn launch(mut command: Command) -> (Child, BufReader<ChildStdout>, String) {
+    let mut process = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        // Panics of handlers, which are many and meant.
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the process starts");
+    let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
+    let mut line = String::new();
+    let read = timeout(START_TIME_MAX, output.read_line(&mut line)).await;
+    read.expect("it tells that it runs").expect("a line");
+    (process, output, line)
 }
 
 impl Service {
@@ -44,19 +61,8 @@ impl Service {
         Self::of(command, settings).await
     }
 
-    async fn of(mut command: Command, settings: Settings) -> Self {
-        let mut process = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Panics of handlers, which are many and meant.
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the service starts");
-        let mut output = BufReader::new(process.stdout.take().expect("a pipe"));
-        let mut line = String::new();
-        let read = timeout(START_TIME_MAX, output.read_line(&mut line)).await;
-        read.expect("the service listens").expect("a line");
+    async fn of(command: Command, settings: Settings) -> Self {
+        let (process, output, line) = launch(command).await;
         let address = line.trim_end().strip_prefix("listening on ");
         Self {
             process,

@@ -2,9 +2,13 @@
 
 mod books;
 mod child;
+mod endpoint;
+mod fate;
 mod sabotage;
 mod settings;
 mod together;
+mod work;
+mod worker;
 
 use std::{
     collections::VecDeque,
@@ -21,9 +25,9 @@ use axum::{
     Router,
     extract::{Path, State},
     http::StatusCode,
-    routing::{get, post},
+    routing::get,
 };
-use axum_stripe_webhook::{EventTx, ProcessOnceLayer, SigningSecret, Verifier};
+use axum_stripe_webhook::EventTx;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use sqlx::{Pool, Postgres, Sqlite};
 use tokio::{
@@ -34,28 +38,29 @@ use tokio::{
 
 use crate::{
     database::{Address, SHARDS},
-    events::{CALM, SECRET, SLOW, TOGETHER},
+    events::{CALM, SLOW, TOGETHER},
 };
 use books::Books;
 pub(crate) use child::Service;
+use endpoint::Endpoint;
+use fate::GATE;
 use sabotage::SABOTAGE;
 pub(crate) use settings::Settings;
 use together::Together;
+pub(crate) use work::work;
+pub(crate) use worker::Worker;
 
 /// Ids of begun events that are remembered: no scenario that asks for them has as many.
 const BEGUN_MAX: usize = 100_000;
 
-/// How long a body may take: some clients stop within theirs.
-const BODY_TIME_MAX: Duration = Duration::from_secs(1);
-
-/// Fewer than the deliveries that are left behind where most clients leave, so that some are refused.
-const DELIVERIES_MAX: usize = 64;
-
 /// For all connections of the pool to be had; most are open already.
 const CONNECTIONS_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// The line on its input that has the service end.
+/// The line on its input that has the process end.
 const END: &str = "end";
+
+/// The line that has handlers leave which stay.
+const LEAVE: &str = "leave";
 
 struct Shop<DB: Books> {
     pool: Pool<DB>,
@@ -97,23 +102,10 @@ pub(crate) async fn serve(arguments: &[String]) {
 /// ended too.
 async fn serve_on<DB: Books>(settings: Settings) {
     let pool = DB::pool(&settings);
-    let verifier = Verifier::new(SigningSecret::new(SECRET).expect("a secret"));
-    let layer = ProcessOnceLayer::new(pool.clone(), verifier)
-        .acquire_time_max(settings.acquire_time_max)
-        .claim_wait_max(settings.claim_wait_max)
-        .handler_time_max(settings.handler_time_max)
-        .body_time_max(BODY_TIME_MAX)
-        .deliveries_max(DELIVERIES_MAX);
-    let shop = Arc::new(Shop {
-        pool,
-        random: Mutex::new(StdRng::seed_from_u64(settings.seed)),
-        together: Together::of(settings.places()),
-        fails: AtomicBool::new(false),
-        begun: Mutex::default(),
-        settings,
-    });
+    let endpoint = Endpoint::new(pool.clone(), &settings);
+    let shop = Shop::open(pool, settings);
     let app = Router::new()
-        .route("/webhook", post(book::<DB>).route_layer(layer.clone()))
+        .route("/webhook", endpoint.route())
         .route("/pool", get(pool_state::<DB>))
         .route("/connections", get(connections::<DB>))
         .route("/begun", get(begun::<DB>))
@@ -124,22 +116,28 @@ async fn serve_on<DB: Books>(settings: Settings) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     println!("listening on {address}");
-    let served = axum::serve(listener, app).with_graceful_shutdown(end_of_service());
+    let served = axum::serve(listener, app).with_graceful_shutdown(told_to_end());
     served.await.expect("it serves");
-    layer.drain().await;
+    endpoint.drain().await;
     println!("{}", shop.take_begun());
 }
 
 /// As a SIGTERM would tell.
-async fn end_of_service() {
+async fn told_to_end() {
     let (end, ended) = oneshot::channel();
     thread::spawn(|| {
-        let line = io::stdin().lines().next();
-        if !line.is_some_and(|line| line.is_ok_and(|line| line == END)) {
-            // Whoever started this process is gone.
-            process::exit(1);
+        for line in io::stdin().lines().map_while(Result::ok) {
+            match line.as_str() {
+                END => {
+                    let _it_ends_already = end.send(());
+                    return;
+                }
+                LEAVE => GATE.open(),
+                _ => break,
+            }
         }
-        let _it_serves_no_more = end.send(());
+        // Whoever started this process is gone.
+        process::exit(1);
     });
     let _told = ended.await;
 }
@@ -159,6 +157,7 @@ async fn book<DB: Books>(State(shop): State<Arc<Shop<DB>>>, mut tx: EventTx<DB>)
     if write(&mut tx, &event, mood, pause).await.is_err() {
         return StatusCode::INTERNAL_SERVER_ERROR;
     }
+    fate::befall(&event, &shop.settings).await;
     end(&mut tx, mood, shop.settings.handler_time_max * 2).await
 }
 
@@ -198,6 +197,30 @@ async fn end<DB: Books>(tx: &mut EventTx<DB>, mood: Mood, too_long: Duration) ->
 }
 
 impl<DB: Books> Shop<DB> {
+    fn open(pool: Pool<DB>, settings: Settings) -> Arc<Self> {
+        Arc::new(Self {
+            pool,
+            random: Mutex::new(StdRng::seed_from_u64(settings.seed)),
+            together: Together::of(settings.places()),
+            fails: AtomicBool::new(false),
+            begun: Mutex::default(),
+            settings,
+        })
+    }
+
+    /// How many connections of its pool can be had at once.
+    async fn connections(&self) -> usize {
+        let mut had = Vec::new();
+        let all = async {
+            for _ in 0..self.settings.connections {
+                let connection = self.pool.acquire().await;
+                had.extend(connection.ok());
+            }
+        };
+        let _some_are_missing = timeout(CONNECTIONS_TIME_MAX, all).await;
+        had.len()
+    }
+
     fn begin(&self, event: &str) {
         let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
         if self.settings.remembers_begun && begun.len() < BEGUN_MAX {
@@ -251,17 +274,8 @@ async fn begun<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
     shop.take_begun()
 }
 
-/// How many connections of its pool can be had at once.
 async fn connections<DB: Books>(State(shop): State<Arc<Shop<DB>>>) -> String {
-    let mut had = Vec::new();
-    let all = async {
-        for _ in 0..shop.settings.connections {
-            let connection = shop.pool.acquire().await;
-            had.extend(connection.ok());
-        }
-    };
-    let _some_are_missing = timeout(CONNECTIONS_TIME_MAX, all).await;
-    had.len().to_string()
+    shop.connections().await.to_string()
 }
 
 async fn fail<DB: Books>(State(shop): State<Arc<Shop<DB>>>, Path(all): Path<bool>) {

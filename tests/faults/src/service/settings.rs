@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum_stripe_webhook::inbox::ATTEMPTS_MAX_DEFAULT;
 use serde::{Deserialize, Serialize};
 
 use crate::database::Address;
@@ -24,6 +25,12 @@ pub(crate) struct Settings {
     pub(crate) read_only: bool,
     /// Which events have got to their handler.
     pub(crate) remembers_begun: bool,
+    /// Events are stored, and run by workers.
+    pub(crate) stores_first: bool,
+    /// A worker's: after how many an event is dead.
+    pub(crate) attempts_max: u32,
+    /// Handlers of some events stay, to have their process stopped meanwhile.
+    pub(crate) stays: bool,
 }
 
 impl Settings {
@@ -41,6 +48,9 @@ impl Settings {
             rollback_journal: false,
             read_only: false,
             remembers_begun: false,
+            stores_first: false,
+            attempts_max: ATTEMPTS_MAX_DEFAULT,
+            stays: false,
         }
     }
 
