@@ -4,14 +4,19 @@ use std::{
     env::{self, VarError},
     fmt,
     net::{Ipv4Addr, SocketAddr},
+    num::NonZeroUsize,
 };
 
-use axum_stripe_webhook::{Guards, Mode, SecretError, SigningSecret, Verifier};
+use axum_stripe_webhook::{
+    Guards, Mode, SecretError, SigningSecret, Verifier, inbox::CONCURRENCY_DEFAULT,
+};
 use sqlx::{postgres::PgConnectOptions, sqlite::SqliteConnectOptions};
 
 const SECRET: &str = "STRIPE_WEBHOOK_SECRET";
 const OLD_SECRET: &str = "STRIPE_WEBHOOK_SECRET_OLD";
-const MODE: &str = "STRIPE_MODE";
+const STRIPE_MODE: &str = "STRIPE_MODE";
+const MODE: &str = "MODE";
+const CONCURRENCY: &str = "WORKER_CONCURRENCY";
 const DATABASE: &str = "DATABASE_URL";
 const ADDRESS: &str = "BIND_ADDRESS";
 
@@ -27,10 +32,24 @@ pub struct Config {
     pub verifier: Verifier,
     /// Which events the endpoint processes.
     pub guards: Guards,
+    /// When its events are processed.
+    pub processing: Processing,
     /// The shop's database.
     pub database: Database,
     /// Where to listen.
     pub address: SocketAddr,
+}
+
+/// When an event is processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Processing {
+    /// While its sender waits for the answer.
+    Inline,
+    /// After it was stored and answered, by a worker.
+    Inbox {
+        /// How many events the server itself works off at once. 0: that is left to other processes.
+        concurrency: usize,
+    },
 }
 
 /// Where the orders are kept.
@@ -48,9 +67,20 @@ pub enum ConfigError {
     /// The variable is not set, or its secret cannot be used.
     #[error(transparent)]
     Secret(#[from] SecretError),
+    /// Neither of the server's two modes.
+    #[error(
+        "MODE is neither inline nor inbox: leave it out to process events inline, while Stripe waits"
+    )]
+    Mode,
+    /// Not a number, or too large a one.
+    #[error("WORKER_CONCURRENCY is not a number of events at once, such as {CONCURRENCY_DEFAULT}")]
+    Concurrency,
+    /// A worker that is left out.
+    #[error("WORKER_CONCURRENCY is 0, which leaves the worker out: give this one at least 1")]
+    NoWorker,
     /// Neither of Stripe's two modes.
     #[error("STRIPE_MODE is neither live nor test: leave it out to take events of both")]
-    Mode,
+    StripeMode,
     /// Only two databases are spoken.
     #[error("DATABASE_URL is for neither database: use postgres://… or sqlite://…")]
     DatabaseScheme,
@@ -78,12 +108,40 @@ impl Config {
         Ok(Self {
             verifier: verifier()?,
             guards: guards()?,
+            processing: Processing::from_env()?,
             database: Database::from_env()?,
             address: match variable(ADDRESS)? {
                 Some(text) => text.parse().map_err(|_| ConfigError::Address)?,
                 None => ADDRESS_DEFAULT,
             },
         })
+    }
+}
+
+impl Processing {
+    fn from_env() -> Result<Self, ConfigError> {
+        let concurrency = concurrency()?;
+        match variable(MODE)?.as_deref() {
+            Some("inline") | None => Ok(Self::Inline),
+            Some("inbox") => Ok(Self::Inbox { concurrency }),
+            Some(_) => Err(ConfigError::Mode),
+        }
+    }
+}
+
+/// How many events the `worker` subcommand works off at once, by `WORKER_CONCURRENCY`.
+///
+/// # Errors
+///
+/// When it is no number, or 0: such a worker would do nothing.
+pub fn worker_concurrency() -> Result<NonZeroUsize, ConfigError> {
+    NonZeroUsize::new(concurrency()?).ok_or(ConfigError::NoWorker)
+}
+
+fn concurrency() -> Result<usize, ConfigError> {
+    match variable(CONCURRENCY)? {
+        Some(text) => text.trim().parse().map_err(|_| ConfigError::Concurrency),
+        None => Ok(CONCURRENCY_DEFAULT),
     }
 }
 
@@ -145,10 +203,10 @@ fn verifier() -> Result<Verifier, SecretError> {
 
 /// A live order is not to be paid with a test card.
 fn guards() -> Result<Guards, ConfigError> {
-    Ok(match variable(MODE)?.as_deref() {
+    Ok(match variable(STRIPE_MODE)?.as_deref() {
         Some("live") => Guards::new().mode(Mode::Live),
         Some("test") => Guards::new().mode(Mode::Test),
-        Some(_) => return Err(ConfigError::Mode),
+        Some(_) => return Err(ConfigError::StripeMode),
         None => Guards::new(),
     })
 }

@@ -4,6 +4,7 @@ use axum::{
 };
 use axum_stripe_webhook::{
     EventTxError,
+    inbox::OperationError,
     once::{ACTOR_CHARS_MAX, REASON_CHARS_MAX},
 };
 use tracing::error;
@@ -26,6 +27,8 @@ pub(crate) enum AppError {
     Database(#[from] sqlx::Error),
     #[error("the event's transaction failed")]
     Event(#[from] EventTxError),
+    #[error(transparent)]
+    Operation(#[from] OperationError),
 }
 
 impl IntoResponse for AppError {
@@ -35,13 +38,24 @@ impl IntoResponse for AppError {
             Self::Order => StatusCode::UNPROCESSABLE_ENTITY,
             Self::NoSuchOrder => StatusCode::NOT_FOUND,
             Self::Operator => StatusCode::BAD_REQUEST,
+            Self::Operation(OperationError::NotFound) => StatusCode::NOT_FOUND,
+            Self::Operation(OperationError::InHand) => StatusCode::CONFLICT,
+            Self::Operation(OperationError::PayloadGone) => StatusCode::GONE,
+            Self::Operation(error) => {
+                error!(%error, "the inbox could not be reached");
+                return try_again();
+            }
             Self::Database(ref error) => {
                 // Only its code: the text may quote values of the row.
                 let code = error.as_database_error().and_then(|error| error.code());
                 error!(code = code.as_deref(), "the database failed");
-                return (StatusCode::SERVICE_UNAVAILABLE, "try again\n").into_response();
+                return try_again();
             }
         };
         (status, format!("{self}\n")).into_response()
     }
+}
+
+fn try_again() -> Response {
+    (StatusCode::SERVICE_UNAVAILABLE, "try again\n").into_response()
 }

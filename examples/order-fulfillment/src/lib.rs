@@ -1,9 +1,10 @@
 //! A shop's webhook server on [`axum_stripe_webhook`]: every paid order is sent once, whatever is
 //! delivered, in whatever order, by however many senders.
 //!
-//! `cargo run -p order-fulfillment -- demo` shows it without an account at Stripe, and
-//! `cargo run -p order-fulfillment` serves. An axum router, sqlx on Postgres or an embedded SQLite
-//! file, and the layer between them are all there is.
+//! `cargo run -p order-fulfillment -- demo` shows it without an account at Stripe,
+//! `cargo run -p order-fulfillment` serves, and `cargo run -p order-fulfillment -- worker` works off
+//! what a server has stored. An axum router, sqlx on Postgres or an embedded SQLite file, and the
+//! layer or the inbox between them are all there is.
 //!
 //! # How a delivery pays an order
 //!
@@ -24,8 +25,26 @@
 //! 6. The layer commits all of it together with the claim, and Stripe gets its 200. Whatever fails
 //!    before that undoes everything, and Stripe delivers again.
 //!
-//! So the writes happen once per event. Deliveries are at-least-once, and so is whatever the
+//! That is `MODE=inline`. So the writes happen once per event. Deliveries are at-least-once, and so is whatever the
 //! warehouse does with a row of `shipments`.
+//!
+//! # Stored first
+//!
+//! With `MODE=inbox` an [`Inbox`](axum_stripe_webhook::Inbox) takes step 2: it verifies the signature,
+//! stores the event in `stripe_inbox` and answers 200. A worker does the rest, with the same
+//! functions, in the same kind of transaction: one in the server's own process, unless
+//! `WORKER_CONCURRENCY=0` leaves it out, and any number of processes of their own, which need
+//! `DATABASE_URL` alone:
+//!
+//! ```sh
+//! MODE=inbox WORKER_CONCURRENCY=0 order-fulfillment   # takes the events
+//! order-fulfillment worker                            # processes them: here, and on other machines
+//! ```
+//!
+//! Stripe does not learn what comes of an event. What fails is tried again by a worker, twenty times
+//! in about three days, and is `dead` then: whoever looks at `GET /events` finds it, and has it
+//! retried when the cause is gone. Before a server goes back to `MODE=inline`, let the workers finish:
+//! what is pending is not run by it.
 //!
 //! # What each event does
 //!
@@ -76,7 +95,8 @@
 //! Released, it runs as if it had just arrived: if the order is there by now, or was put right, it
 //! is paid, once, even if another event of the session comes at the same moment. If nothing has
 //! changed, the answer is 409 and it stays kept. Discarded, it never runs. Who has done it and why
-//! is in `stripe_actions`.
+//! is in `stripe_actions`. With `MODE=inbox` the answer to a release is 202: a worker runs the event,
+//! and keeps it again if nothing has changed.
 //!
 //! An order is committed before its session is made. So one that is unknown is not late: it was
 //! imported, restored or mistyped, or is no order of this shop, and an hour more of Stripe's
@@ -117,8 +137,10 @@
 //! | `POST /webhooks/stripe` | Stripe | as [`axum_stripe_webhook::once`] says; 503 when the database fails |
 //! | `POST /orders` | the shop | 201 with the order's id; 422 |
 //! | `GET /orders/{id}` | the shop | 200; 404 |
-//! | `POST /events/{id}/release` | the shop's staff | as the webhook would; 400 without actor and reason, 404 if it is not kept, 409 if it is to be kept again |
-//! | `POST /events/{id}/discard` | the shop's staff | 200; 400, 404 |
+//! | `GET /events` | the shop's staff | 200: how many events are pending, dead and quarantined, and a hundred of the dead and of the quarantined |
+//! | `POST /events/{id}/release` | the shop's staff | as the webhook would, or 202 with `MODE=inbox`; 400 without actor and reason, 404 if it is not kept, 409 if it is to be kept again |
+//! | `POST /events/{id}/discard` | the shop's staff | 200; 400, 404, 409 while a worker has it |
+//! | `POST /events/{id}/retry` | the shop's staff, with `MODE=inbox` | 202; 400, 404 if it is neither dead nor pending, 409 while a worker has it, 410 if its bytes are gone |
 //! | `GET /healthz` | the load balancer | 200 if the database answers within two seconds, else 503 |
 //!
 //! Any route: 503 at once beyond 256 requests in progress.
@@ -135,9 +157,13 @@
 //! | `STRIPE_WEBHOOK_SECRET` | none: it does not start | the endpoint's signing secret, `whsec_…` |
 //! | `STRIPE_WEBHOOK_SECRET_OLD` | not set | the secret before, while a rolled one is still in use |
 //! | `STRIPE_MODE` | not set: both | `live` or `test`: events of the other mode are kept in `stripe_inbox` and pay nothing |
+//! | `MODE` | `inline` | `inbox`: events are stored and answered, and processed afterwards |
+//! | `WORKER_CONCURRENCY` | `8` | how many stored events a worker processes at once; 0 leaves the worker out of a server with `MODE=inbox` |
 //! | `DATABASE_URL` | `sqlite://orders.sqlite` | `postgres://…`, or the path of a SQLite file; one in memory is refused |
 //! | `BIND_ADDRESS` | `127.0.0.1:3000` | where to listen |
 //! | `RUST_LOG` | `info`, of sqlx `warn`; in the demo `off` | what to log, such as `warn,axum_stripe_webhook=debug` |
+//!
+//! The `worker` subcommand reads `DATABASE_URL`, `WORKER_CONCURRENCY` and `RUST_LOG` alone.
 //!
 //! **No TLS to Postgres.** This example enables none of sqlx's `tls-*` features, so it refuses
 //! `sslmode=require` and stricter. Where the database is not on the same machine or network, enable
@@ -152,7 +178,8 @@
 //! | requests in progress | 256 | 503 at once |
 //! | a body | 1 MiB, 10 s | 413, 408 |
 //! | a lock of Postgres | 2 s | 503: events that wait for one order give way to the others |
-//! | a handler | 8 s | 503 |
+//! | a handler | 8 s | 503; in a worker, tried again |
+//! | a row of the ledger, and the bytes of what is dead or kept | 90 days | swept, each hour |
 //! | the end | 25 s | what is in progress is cut off |
 //!
 //! A body is read whole before its signature can be verified, so strangers can have the server hold
@@ -162,18 +189,22 @@
 //!
 //! SIGINT and SIGTERM end it: no new request is taken, connections without one are closed, requests
 //! in progress are finished, then the deliveries whose client has gone, within 25 seconds all
-//! together. What is cut off then was not committed, and comes again. A second signal ends it at
-//! once, with exit code 1.
+//! together. Meanwhile a worker takes nothing more and finishes what it has in hand. What is cut off
+//! then was not committed, and comes again: from Stripe, or, if it was stored, from the inbox after
+//! a minute. A second signal ends it at once, with exit code 1.
 
 pub mod config;
 pub mod database;
 pub mod demo;
+pub mod endpoint;
 mod error;
 pub mod listen;
 pub mod orders;
 mod rows;
 pub mod server;
 mod shop;
+mod staff;
 pub mod states;
 mod stripe;
 pub mod webhook;
+pub mod worker;

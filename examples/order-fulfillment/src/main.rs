@@ -8,20 +8,23 @@ use std::{
     process::ExitCode,
 };
 
-use axum_stripe_webhook::ProcessOnceLayer;
 use order_fulfillment::{
-    config::{Config, Database},
+    config::{self, Config, Database},
     database::{open_postgres, open_sqlite},
     demo,
+    endpoint::Endpoint,
     orders::Shop,
-    server, webhook,
+    server, webhook, worker,
 };
-use sqlx::Pool;
+use sqlx::{Pool, Postgres, Sqlite};
 use tokio::net::TcpListener;
 use tracing::info;
 use tracing_subscriber::{filter::Targets, layer::SubscriberExt, util::SubscriberInitExt};
 
-const USAGE: &str = "usage: order-fulfillment [demo]";
+const USAGE: &str = "usage: order-fulfillment [worker | demo]";
+
+/// sqlx logs at `info` what Postgres said, word for word.
+const LOG: &str = "info,sqlx=warn,sqlx_core=warn";
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -35,6 +38,7 @@ async fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
     let done = match words.as_slice() {
         [] => run().await,
+        ["worker"] => work().await,
         ["demo"] => show().await,
         _ => {
             say(USAGE);
@@ -51,8 +55,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<ExitCode, Failed> {
-    // sqlx logs at `info` what Postgres said, word for word.
-    log("info,sqlx=warn,sqlx_core=warn")?;
+    log(LOG)?;
     let config = Config::from_env()?;
     let listener = TcpListener::bind(config.address).await.map_err(|error| {
         format!(
@@ -60,17 +63,17 @@ async fn run() -> Result<ExitCode, Failed> {
             config.address
         )
     })?;
-    let (verifier, guards) = (config.verifier, config.guards);
+    let (processing, verifier, guards) = (config.processing, config.verifier, config.guards);
     match config.database {
         Database::Postgres(options) => {
             let pool = open_postgres(options).await?;
-            let once = server::once(pool.clone(), verifier).guards(guards);
-            serve(pool, listener, once).await
+            let endpoint = Endpoint::new(processing, pool.clone(), verifier, guards);
+            serve(pool, listener, endpoint).await
         }
         Database::Sqlite(options) => {
             let pool = open_sqlite(options).await?;
-            let once = server::once(pool.clone(), verifier).guards(guards);
-            serve(pool, listener, once).await
+            let endpoint = Endpoint::new(processing, pool.clone(), verifier, guards);
+            serve(pool, listener, endpoint).await
         }
     }
 }
@@ -78,20 +81,42 @@ async fn run() -> Result<ExitCode, Failed> {
 async fn serve<DB: Shop>(
     pool: Pool<DB>,
     listener: TcpListener,
-    once: ProcessOnceLayer<DB>,
+    endpoint: Endpoint<DB>,
 ) -> Result<ExitCode, Failed> {
     let events = webhook::events::<DB>()?;
     let coverage = events.coverage(&webhook::FLOWS);
     let _nobody_has_to_read_it = writeln!(io::stdout().lock(), "{coverage}");
     info!(address = %listener.local_addr()?, "serving");
+    let stop = server::stop_signal();
+    unless_told_twice(server::serve(listener, pool, endpoint, events, stop)).await
+}
+
+/// Works off what servers have stored. It needs no secret: what is stored was verified.
+async fn work() -> Result<ExitCode, Failed> {
+    log(LOG)?;
+    let concurrency = config::worker_concurrency()?;
+    let stop = server::stop_signal();
+    match Database::from_env()? {
+        Database::Postgres(options) => {
+            let pool = open_postgres(options).await?;
+            let events = webhook::events::<Postgres>()?;
+            unless_told_twice(worker::work(pool, events, concurrency, stop)).await
+        }
+        Database::Sqlite(options) => {
+            let pool = open_sqlite(options).await?;
+            let events = webhook::events::<Sqlite>()?;
+            unless_told_twice(worker::work(pool, events, concurrency, stop)).await
+        }
+    }
+}
+
+async fn unless_told_twice(work: impl Future<Output = ()>) -> Result<ExitCode, Failed> {
     let told_twice = async {
         server::stop_signal().await;
         server::stop_signal().await;
     };
     tokio::select! {
-        () = server::serve(listener, pool, once, events, server::stop_signal()) => {
-            Ok(ExitCode::SUCCESS)
-        }
+        () = work => Ok(ExitCode::SUCCESS),
         () = told_twice => Err("told to end a second time: what was in progress was cut off".into()),
     }
 }

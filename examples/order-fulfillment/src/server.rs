@@ -8,9 +8,9 @@ use axum::{
     http::StatusCode,
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{get, post, post_service},
+    routing::{get, post},
 };
-use axum_stripe_webhook::{EventRouter, ProcessOnceLayer, Verifier};
+use axum_stripe_webhook::{EventRouter, InboxWorker};
 use sqlx::Pool;
 use tokio::{net::TcpListener, signal, sync::Semaphore, time::timeout};
 use tower::ServiceBuilder;
@@ -21,9 +21,10 @@ use tower_http::{
 use tracing::{Span, info, info_span, warn};
 
 use crate::{
+    endpoint::Endpoint,
     listen::{Limits, take_connections},
     orders::Shop,
-    shop,
+    shop, staff, worker,
 };
 
 /// Stripe's events are a few kilobytes; invoices with many lines have been seen near a megabyte.
@@ -37,34 +38,18 @@ pub const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// has a limit for those, by default as many.
 pub const REQUESTS_MAX: usize = 256;
 
-/// Checkout waits ten seconds for the answer before it sends the customer on.
-const HANDLER_TIME_MAX: Duration = Duration::from_secs(8);
-
-/// Waiting for a connection, on top of the handler's time.
-const ACQUIRE_TIME_MAX: Duration = Duration::from_secs(3);
-
 /// Longer than a delivery may take for its body (10 s), a connection (3 s), a copy elsewhere (2 s)
 /// and the handler (8 s), so that those limits come first: their answers know what became of the
 /// transaction.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Shorter than the 30 s after which container runtimes kill.
-const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
-
-/// Makes the layer that processes each event once.
-///
-/// It stands apart from [`app`], because the server drains it when it ends.
-#[must_use]
-pub fn once<DB: Shop>(pool: Pool<DB>, verifier: Verifier) -> ProcessOnceLayer<DB> {
-    ProcessOnceLayer::new(pool, verifier)
-        .handler_time_max(HANDLER_TIME_MAX)
-        .acquire_time_max(ACQUIRE_TIME_MAX)
-}
+pub(crate) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// The routes. Everything but the webhook is for the shop itself: it carries no authentication.
 ///
 /// What is released is run by the same router as what is delivered.
-pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>, events: EventRouter) -> Router {
+pub fn app<DB: Shop>(pool: Pool<DB>, endpoint: Endpoint<DB>, events: EventRouter) -> Router {
     let limits = ServiceBuilder::new()
         .layer(TraceLayer::new_for_http().make_span_with(request_span))
         .layer(CatchPanicLayer::custom(panicked))
@@ -79,13 +64,9 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>, events: EventRo
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         // Or axum's own limit of 2 MiB would count too, whatever the line above says.
         .layer(DefaultBodyLimit::disable());
-    let kept = Router::new()
-        .route("/events/{id}/release", post(shop::release::<DB>))
-        .route("/events/{id}/discard", post(shop::discard::<DB>))
-        .with_state((once.clone(), events.clone()));
-    Router::new()
-        .route("/webhooks/stripe", post_service(events).route_layer(once))
-        .merge(kept)
+    Router::<Pool<DB>>::new()
+        .route("/webhooks/stripe", endpoint.route(events.clone()))
+        .merge(staff::routes(pool.clone(), endpoint, events))
         .route("/orders", post(shop::place::<DB>))
         .route("/orders/{id}", get(shop::show::<DB>))
         .route("/healthz", get(shop::health::<DB>))
@@ -97,23 +78,35 @@ pub fn app<DB: Shop>(pool: Pool<DB>, once: ProcessOnceLayer<DB>, events: EventRo
 pub async fn serve<DB: Shop>(
     listener: TcpListener,
     pool: Pool<DB>,
-    once: ProcessOnceLayer<DB>,
+    endpoint: Endpoint<DB>,
     events: EventRouter,
     stop: impl Future<Output = ()>,
 ) {
-    let app = app(pool.clone(), once.clone(), events);
+    let sweeper = worker::sweep(pool.clone());
+    let worker = endpoint.worker(events.clone()).map(InboxWorker::start);
+    let app = app(pool.clone(), endpoint.clone(), events);
     let mut connections = take_connections(listener, app, Limits::default(), stop).await;
     info!("shutting down");
-    // First the clients, then the deliveries whose client has gone, then their connections.
+    drop(sweeper);
     let mut in_progress = true;
-    let end = async {
+    // First the clients, then the deliveries whose client has gone, then their connections. The
+    // worker takes nothing more meanwhile: what is still stored is there for the next one.
+    let deliveries = async {
         connections.finish().await;
-        once.drain().await;
+        endpoint.drain().await;
+    };
+    let work = async {
+        if let Some(worker) = &worker {
+            worker.stop().await;
+        }
+    };
+    let end = async {
+        tokio::join!(deliveries, work);
         in_progress = false;
         pool.close().await;
     };
     if timeout(SHUTDOWN_TIME_MAX, end).await.is_err() && in_progress {
-        warn!("requests in progress were cut off: Stripe delivers theirs again");
+        warn!("what was in progress was cut off: Stripe delivers it again, or a worker takes it");
     }
 }
 

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    extract::{Path, State, rejection::JsonRejection},
+    extract::{Path, State},
     http::StatusCode,
-    response::Response,
 };
-use axum_stripe_webhook::{EventRouter, Operator, ProcessOnceLayer};
 use serde::{Deserialize, Serialize};
 use sqlx::Pool;
 use tokio::time::timeout;
@@ -42,13 +40,6 @@ pub(crate) struct OrderView {
     shipment: Option<&'static str>,
 }
 
-/// Who acts on an event that was kept, and why.
-#[derive(Deserialize)]
-pub(crate) struct By {
-    actor: String,
-    reason: String,
-}
-
 /// Adds an order: before its Checkout Session is made, which carries the order's id.
 pub(crate) async fn place<DB: Shop>(
     State(pool): State<Pool<DB>>,
@@ -77,29 +68,6 @@ pub(crate) async fn show<DB: Shop>(
     order
         .map(|order| Json(order.into()))
         .ok_or(AppError::NoSuchOrder)
-}
-
-/// Runs an event that was kept, as if it had just arrived.
-pub(crate) async fn release<DB: Shop>(
-    State((once, events)): State<(ProcessOnceLayer<DB>, EventRouter)>,
-    Path(event_id): Path<String>,
-    by: Result<Json<By>, JsonRejection>,
-) -> Result<Response, AppError> {
-    Ok(once.release(events, &event_id, operator(by)?).await)
-}
-
-/// Gives up an event that was kept: it never runs.
-pub(crate) async fn discard<DB: Shop>(
-    State((once, _)): State<(ProcessOnceLayer<DB>, EventRouter)>,
-    Path(event_id): Path<String>,
-    by: Result<Json<By>, JsonRejection>,
-) -> Result<Response, AppError> {
-    Ok(once.discard(&event_id, operator(by)?).await)
-}
-
-fn operator(by: Result<Json<By>, JsonRejection>) -> Result<Operator, AppError> {
-    let Json(By { actor, reason }) = by.map_err(|_| AppError::Operator)?;
-    Operator::new(actor, reason).map_err(|_| AppError::Operator)
 }
 
 /// 200 if the database answers in time.

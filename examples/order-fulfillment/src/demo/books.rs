@@ -17,12 +17,22 @@ pub(super) struct Books {
     pub(super) early_notes: Vec<(String, IntentStatus)>,
     /// Ids of events, and why each was kept.
     pub(super) kept: Vec<(String, String)>,
+    /// Ids of events that a worker is to run.
+    pending: Vec<String>,
+    /// Ids of events that no worker tries any more, and how often they were tried.
+    dead: Vec<(String, String)>,
 }
 
 /// What the demo does behind the server's back.
 pub(super) trait Backstage {
     /// The events that were kept, by their id.
     fn kept(&mut self) -> impl Future<Output = sqlx::Result<Vec<(String, String)>>> + Send;
+
+    /// The events that are in this state, by their id, and how often they were tried.
+    fn stored(
+        &mut self,
+        state: &'static str,
+    ) -> impl Future<Output = sqlx::Result<Vec<(String, String)>>> + Send;
 
     /// Takes the table of the shipments away, as a mistake in a migration might.
     fn lose_shipments(&mut self) -> impl Future<Output = sqlx::Result<()>> + Send;
@@ -42,6 +52,16 @@ macro_rules! backstage {
                      limit $1",
                 );
                 rows.bind(PAGE).fetch_all(self).await
+            }
+
+            async fn stored(&mut self, state: &'static str) -> sqlx::Result<Vec<(String, String)>> {
+                let rows = query_as(
+                    "select event_id, cast(attempts as text) from stripe_inbox
+                     where state = $1
+                     order by event_id
+                     limit $2",
+                );
+                rows.bind(state).bind(PAGE).fetch_all(self).await
             }
 
             async fn lose_shipments(&mut self) -> sqlx::Result<()> {
@@ -71,6 +91,8 @@ impl Books {
             refunds_due: connection.refunds_due().await?,
             early_notes: connection.early_notes().await?,
             kept: connection.kept().await?,
+            pending: ids(connection.stored("pending").await?),
+            dead: connection.stored("dead").await?,
         })
     }
 
@@ -80,16 +102,39 @@ impl Books {
             let earlier = before.orders.iter().find(|earlier| earlier.id == order.id);
             order_change(earlier, order, names.of(&order.id))
         });
+        let mut orders: Vec<_> = orders.collect();
+        // By the name that each begins with: the ids are random.
+        orders.sort();
         let due = added(&before.refunds_due, &self.refunds_due);
         let notes = added(&before.early_notes, &self.early_notes);
         let kept = added(&before.kept, &self.kept);
-        let gone = added(&self.kept, &before.kept);
+        let kept_no_longer = added(&self.kept, &before.kept);
+        let dead = added(&before.dead, &self.dead);
+        let dead_no_longer = added(&self.dead, &before.dead);
         orders
+            .into_iter()
             .chain(due.map(|payment| format!("refund due of {}", payment.session_id)))
             .chain(notes.map(|(id, status)| format!("{id} noted as {}", status.as_str())))
             .chain(kept.map(|(_, reason)| format!("event kept: {reason}")))
-            .chain(gone.map(|_| "event no longer kept".to_owned()))
+            .chain(kept_no_longer.map(|_| "event no longer kept".to_owned()))
+            .chain(dead.map(|(_, attempts)| format!("event dead after {attempts} attempts")))
+            .chain(dead_no_longer.map(|_| "event no longer dead".to_owned()))
+            .chain(counted(&before.pending, &self.pending, "pending"))
+            .chain(counted(&self.pending, &before.pending, "no longer pending"))
             .collect()
+    }
+}
+
+fn ids(events: Vec<(String, String)>) -> Vec<String> {
+    events.into_iter().map(|(id, _)| id).collect()
+}
+
+/// A burst is told in one line.
+fn counted(before: &[String], after: &[String], what: &str) -> Option<String> {
+    match added(before, after).count() {
+        0 => None,
+        1 => Some(format!("event {what}")),
+        several => Some(format!("{several} events {what}")),
     }
 }
 

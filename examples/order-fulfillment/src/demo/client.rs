@@ -57,7 +57,7 @@ impl Sender {
         }
     }
 
-    /// The shop's staff releases or discards an event that was kept.
+    /// The shop's staff releases, discards or retries an event.
     pub(super) async fn act(&self, event_id: &str, action: &str) -> Result<Answer, DemoError> {
         let by = json!({"actor": "demo", "reason": "looked at it"});
         let path = format!("/events/{event_id}/{action}");
@@ -94,14 +94,13 @@ impl Sender {
         send(self.http.clone(), self.request(body, signature)?).await
     }
 
-    /// The same delivery so many times at the same moment.
-    pub(super) async fn deliver_copies(
+    /// All of them at the same moment.
+    pub(super) async fn deliver_at_once(
         &self,
-        body: &str,
-        copies: usize,
+        bodies: &[String],
     ) -> Result<Vec<Answer>, DemoError> {
         let mut sent = JoinSet::new();
-        for _ in 0..copies {
+        for body in bodies {
             let request = self.request(body, Some(self.sign(body)))?;
             sent.spawn(send(self.http.clone(), request));
         }

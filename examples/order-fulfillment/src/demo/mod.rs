@@ -6,21 +6,23 @@ mod client;
 pub mod events;
 mod fresh;
 mod report;
+mod running;
 mod script;
 mod stage;
+mod stored_first;
 
 use std::io;
 
-use axum_stripe_webhook::{SecretError, SigningSecret, Verifier, router::RouterError};
+use axum_stripe_webhook::{SecretError, inbox::OperationError, router::RouterError};
 use sqlx::{Pool, sqlite::SqliteConnectOptions};
-use tokio::{net::TcpListener, sync::oneshot, task::JoinError};
+use tokio::task::JoinError;
 
-use self::{books::Backstage, client::Sender, fresh::FreshDatabase, stage::Stage};
+use self::{books::Backstage, fresh::FreshDatabase, running::Running, stage::Stage};
 use crate::{
-    config::Database,
+    config::{Database, Processing},
     database::{OpenError, open_postgres, open_sqlite},
     orders::Shop,
-    server, webhook,
+    server,
 };
 
 pub use report::Report;
@@ -41,6 +43,9 @@ pub enum DemoError {
     /// The rows could not be looked at.
     #[error("the demo's database failed")]
     Database(#[from] sqlx::Error),
+    /// The inbox could not be looked at.
+    #[error("the demo's inbox failed")]
+    Inbox(#[from] OperationError),
     /// The handlers were refused.
     #[error("the demo has no handlers")]
     Router(#[from] RouterError),
@@ -81,7 +86,7 @@ pub async fn run(database: &Database) -> Result<Report, DemoError> {
                 .await
                 .map_err(DemoError::Fresh)?;
             let report = unless_interrupted(async {
-                play(open_postgres(fresh.options().clone()).await?).await
+                play(async || open_postgres(fresh.options().clone()).await).await
             })
             .await;
             fresh.drop().await?;
@@ -90,7 +95,9 @@ pub async fn run(database: &Database) -> Result<Report, DemoError> {
         Database::Sqlite(_) => {
             let folder = tempfile::tempdir()?;
             let file = SqliteConnectOptions::new().filename(folder.path().join("demo.sqlite"));
-            let report = unless_interrupted(async { play(open_sqlite(file).await?).await }).await;
+            let report =
+                unless_interrupted(async { play(async || open_sqlite(file.clone()).await).await })
+                    .await;
             folder.close()?;
             report
         }
@@ -106,21 +113,16 @@ async fn unless_interrupted(
     }
 }
 
-async fn play<DB: Shop<Connection: Backstage>>(pool: Pool<DB>) -> Result<Report, DemoError> {
-    let secret = format!("whsec_{:032x}", rand::random::<u128>());
-    let verifier = Verifier::new(SigningSecret::new(secret.as_str())?);
-    let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let sender = Sender::new(format!("http://{}", listener.local_addr()?), secret);
-    let (stop, stopped) = oneshot::channel::<()>();
-    let once = server::once(pool.clone(), verifier);
-    let events = webhook::events::<DB>()?;
-    let server = tokio::spawn(server::serve(listener, pool.clone(), once, events, async {
-        drop(stopped.await);
-    }));
-    let mut stage = Stage::new(pool, sender);
-    let played = script::play(&mut stage).await;
-    let report = stage.end();
-    drop(stop);
-    server.await?;
-    played.map(|()| report)
+/// Plays one part after the other on the same database, each with a server of its own.
+async fn play<DB: Shop<Connection: Backstage>>(
+    open: impl AsyncFn() -> Result<Pool<DB>, OpenError>,
+) -> Result<Report, DemoError> {
+    let inline = Running::start(open().await?, Processing::Inline).await?;
+    let mut stage = Stage::new(script::PART, inline);
+    script::play(&mut stage).await?;
+    // As in a deployment: the next server is there before this one ends.
+    let inbox = Running::start(open().await?, Processing::Inbox { concurrency: 0 }).await?;
+    stage.move_to(stored_first::PART, inbox).await?;
+    stored_first::play(&mut stage).await?;
+    stage.end().await
 }

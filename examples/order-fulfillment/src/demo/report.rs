@@ -10,8 +10,12 @@ in any order, and anybody else can send it forgeries. This is a server of axum-s
 fresh database, and below is what it was sent, over HTTP, what it answered, and which rows changed.
 Every delivery is signed as Stripe signs, unless it says otherwise. An event that names no order of
 the shop's, or another amount, is kept, with its bytes, until somebody releases or discards it.
+In the second part the server stores each event and answers at once; workers, as they could run on
+other machines, take it from there. What fails is tried again, here three times; then it is dead,
+until somebody has it retried.
 
-  200  taken care of: Stripe stops
+  200  taken care of, or stored: Stripe stops
+  202  the shop's staff is told that a worker will run it
   400  not signed by Stripe, or too long ago: not even read
   409  a copy of it is being processed at this moment: Stripe asks again
   413  larger than the server accepts
@@ -32,6 +36,7 @@ pub struct Report {
 
 #[derive(Debug)]
 pub(super) struct Line {
+    pub(super) part: &'static str,
     pub(super) delivery: String,
     pub(super) answer: String,
     pub(super) changes: String,
@@ -50,9 +55,9 @@ impl Report {
         self.lines.iter().filter(|line| line.as_it_must_be).count()
     }
 
-    fn lines(&self) -> Vec<Vec<String>> {
+    fn lines(part: &[Line]) -> Vec<Vec<String>> {
         let head = ["", "delivery", "answer", "what changed in the shop"].map(str::to_owned);
-        let lines = self.lines.iter().map(|line| {
+        let lines = part.iter().map(|line| {
             let (mark, expected) = match line.as_it_must_be {
                 true => ("ok", String::new()),
                 false => ("WRONG", format!("\nmust be:\n{}", line.expected)),
@@ -147,7 +152,10 @@ impl Report {
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(f, "{LEGEND}")?;
-        table(f, &self.lines(), &WIDTHS)?;
+        for part in self.lines.chunk_by(|one, next| one.part == next.part) {
+            writeln!(f, "{}\n", part.first().map_or("", |line| line.part))?;
+            table(f, &Self::lines(part), &WIDTHS)?;
+        }
         let (orders, shipments) = (self.orders(), self.shipments());
         for rows in [orders, shipments, self.refunds_due(), self.kept()] {
             table(f, &rows, &widths(&rows))?;

@@ -1,4 +1,4 @@
-//! The deliveries of the demo, and what must come of each.
+//! The deliveries of the first part, and what must come of each.
 
 use std::time::Duration;
 
@@ -7,19 +7,21 @@ use super::{
     books::Backstage,
     events::{Session, customer_created},
     stage::{
-        Delivery::{Changed, Copies, Forged, Genuine, Stale, TooLarge, Unsigned, WhileBroken},
+        Delivery::{AtOnce, Changed, Forged, Genuine, Stale, TooLarge, Unsigned, WhileBroken},
         Must::{self, ProcessOne},
         Stage,
     },
 };
 use crate::{orders::Shop, server::BODY_BYTES_MAX};
 
+pub(super) const PART: &str = "Processed while Stripe waits (MODE=inline)";
+
 const DONE: Must = Must::Answer(200, "");
 const UNHANDLED: Must = Must::Answer(200, "unhandled");
 const KEPT: Must = Must::Answer(200, "kept");
-const DUPLICATE: Must = Must::Answer(200, "already processed");
-const NOT_VERIFIED: Must = Must::Answer(400, "not verified");
-const NOTHING: &[&str] = &[];
+pub(super) const DUPLICATE: Must = Must::Answer(200, "already processed");
+pub(super) const NOT_VERIFIED: Must = Must::Answer(400, "not verified");
+pub(super) const NOTHING: &[&str] = &[];
 
 /// Stripe's signatures hold for five minutes.
 const TOO_OLD: Duration = Duration::from_secs(600);
@@ -63,7 +65,7 @@ async fn paid_once<DB: Shop<Connection: Backstage>>(
         .await?;
 
     let paid = ["B: pending -> paid, parcel pending"];
-    let copies = Copies(other.completed(), 20);
+    let copies = AtOnce(vec![other.completed(); 20]);
     stage
         .deliver("order B paid, 20 copies at once", copies, ProcessOne, &paid)
         .await

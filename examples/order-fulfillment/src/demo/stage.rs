@@ -1,6 +1,4 @@
-use std::time::Duration;
-
-use sqlx::Pool;
+use std::{mem, time::Duration};
 
 use super::{
     DemoError,
@@ -8,13 +6,14 @@ use super::{
     client::{Answer, Sender},
     events::Session,
     report::{Line, Report},
+    running::Running,
 };
 use crate::orders::{OrderBook, Shop};
 
 /// The shop's server, its database, and everybody who sends it something.
 pub(super) struct Stage<DB: Shop> {
-    pool: Pool<DB>,
-    sender: Sender,
+    part: &'static str,
+    running: Running<DB>,
     books: Books,
     names: Names,
     lines: Vec<Line>,
@@ -25,8 +24,8 @@ pub(super) struct Stage<DB: Shop> {
 pub(super) enum Delivery {
     /// Signed by Stripe, now.
     Genuine(String),
-    /// The same so many times at once.
-    Copies(String, usize),
+    /// All of them at once.
+    AtOnce(Vec<String>),
     Unsigned(String),
     Forged(String),
     Stale(String, Duration),
@@ -46,18 +45,32 @@ pub(super) enum Must {
     Answer(u16, &'static str),
     /// One of the copies is processed, each of the others is told so.
     ProcessOne,
+    /// So many are stored, each of the others is told that it is a copy.
+    Store(usize),
+    /// Nobody has asked.
+    NoAnswer,
 }
 
 impl<DB: Shop<Connection: Backstage>> Stage<DB> {
-    pub(super) fn new(pool: Pool<DB>, sender: Sender) -> Self {
+    pub(super) fn new(part: &'static str, running: Running<DB>) -> Self {
         Self {
-            pool,
-            sender,
+            part,
+            running,
             books: Books::default(),
             names: Names::default(),
             lines: Vec::new(),
             deliveries: 0,
         }
+    }
+
+    /// Begins another part, with another server on the same database.
+    pub(super) async fn move_to(
+        &mut self,
+        part: &'static str,
+        running: Running<DB>,
+    ) -> Result<(), DemoError> {
+        self.part = part;
+        mem::replace(&mut self.running, running).stop().await
     }
 
     /// Places an order, and has its customer go to Stripe's checkout page.
@@ -67,9 +80,9 @@ impl<DB: Shop<Connection: Backstage>> Stage<DB> {
         amount: i64,
         currency: &'static str,
     ) -> Result<Session, DemoError> {
-        let order = self.sender.place(amount, currency).await?;
+        let order = self.running.sender.place(amount, currency).await?;
         self.names.give(order.clone(), name);
-        self.books = Books::read(&self.pool).await?;
+        self.books = Books::read(&self.running.pool).await?;
         Ok(Session {
             name: format!("{name}1"),
             order,
@@ -84,12 +97,12 @@ impl<DB: Shop<Connection: Backstage>> Stage<DB> {
         name: &'static str,
         session: &Session,
     ) -> Result<(), DemoError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.running.pool.acquire().await?;
         let placed = connection.place(&session.order, session.amount, session.currency);
         placed.await?;
         drop(connection);
         self.names.give(session.order.clone(), name);
-        self.books = Books::read(&self.pool).await?;
+        self.books = Books::read(&self.running.pool).await?;
         Ok(())
     }
 
@@ -114,8 +127,33 @@ impl<DB: Shop<Connection: Backstage>> Stage<DB> {
         must: Must,
         changes: &[&str],
     ) -> Result<(), DemoError> {
-        let answers = vec![self.sender.act(event_id, action).await?];
+        let answers = vec![self.running.sender.act(event_id, action).await?];
         self.note_down(what, answers, must, changes).await
+    }
+
+    /// Has so many workers work off what is stored, and notes down what came of it.
+    pub(super) async fn work(
+        &mut self,
+        what: &str,
+        workers: usize,
+        changes: &[&str],
+    ) -> Result<(), DemoError> {
+        self.running.work(workers).await?;
+        self.note_down(what, vec![], Must::NoAnswer, changes).await
+    }
+
+    /// The same, while the shop's database is broken.
+    pub(super) async fn work_while_broken(
+        &mut self,
+        what: &str,
+        changes: &[&str],
+    ) -> Result<(), DemoError> {
+        let pool = &self.running.pool;
+        pool.acquire().await?.lose_shipments().await?;
+        let worked = self.running.work(1).await;
+        pool.acquire().await?.find_shipments().await?;
+        worked?;
+        self.note_down(what, vec![], Must::NoAnswer, changes).await
     }
 
     async fn note_down(
@@ -126,10 +164,11 @@ impl<DB: Shop<Connection: Backstage>> Stage<DB> {
         changes: &[&str],
     ) -> Result<(), DemoError> {
         answers.sort();
-        let books = Books::read(&self.pool).await?;
+        let books = Books::read(&self.running.pool).await?;
         let changed = books.changes_since(&self.books, &self.names);
         self.books = books;
         self.lines.push(Line {
+            part: self.part,
             delivery: what.to_owned(),
             as_it_must_be: must.is_met_by(&answers) && changed == changes,
             answer: in_words(&answers),
@@ -139,19 +178,20 @@ impl<DB: Shop<Connection: Backstage>> Stage<DB> {
         Ok(())
     }
 
-    pub(super) fn end(self) -> Report {
-        Report {
+    pub(super) async fn end(self) -> Result<Report, DemoError> {
+        self.running.stop().await?;
+        Ok(Report {
             lines: self.lines,
             deliveries: self.deliveries,
             books: self.books,
             names: self.names,
-        }
+        })
     }
 
     async fn send(&self, delivery: Delivery) -> Result<Vec<Answer>, DemoError> {
-        let sender = &self.sender;
+        let sender = &self.running.sender;
         let (body, signature) = match delivery {
-            Delivery::Copies(body, copies) => return sender.deliver_copies(&body, copies).await,
+            Delivery::AtOnce(bodies) => return sender.deliver_at_once(&bodies).await,
             Delivery::TooLarge(body) => return Ok(vec![sender.announce(&body).await?]),
             Delivery::WhileBroken(body) => return self.send_while_broken(&body).await,
             Delivery::Unsigned(body) => (body, None),
@@ -164,12 +204,10 @@ impl<DB: Shop<Connection: Backstage>> Stage<DB> {
     }
 
     async fn send_while_broken(&self, body: &str) -> Result<Vec<Answer>, DemoError> {
-        self.pool.acquire().await?.lose_shipments().await?;
-        let answer = self
-            .sender
-            .deliver(body, Some(self.sender.sign(body)))
-            .await;
-        self.pool.acquire().await?.find_shipments().await?;
+        let (pool, sender) = (&self.running.pool, &self.running.sender);
+        pool.acquire().await?.lose_shipments().await?;
+        let answer = sender.deliver(body, Some(sender.sign(body))).await;
+        pool.acquire().await?.find_shipments().await?;
         Ok(vec![answer?])
     }
 }
@@ -185,11 +223,9 @@ impl Must {
             Self::Answer(status, text) => answers
                 .iter()
                 .all(|answer| answer.status == *status && answer.text == *text),
-            Self::ProcessOne => {
-                let (processed, others): (Vec<_>, Vec<_>) =
-                    answers.iter().partition(|answer| answer.is_processed());
-                processed.len() == 1 && others.iter().all(|answer| answer.is_of_a_copy())
-            }
+            Self::ProcessOne => once_each(1, answers, Answer::is_processed),
+            Self::Store(events) => once_each(*events, answers, Answer::is_stored),
+            Self::NoAnswer => answers.is_empty(),
         }
     }
 
@@ -197,11 +233,26 @@ impl Must {
         match self {
             Self::Answer(status, text) => format!("{status} {text}").trim_end().to_owned(),
             Self::ProcessOne => "1 x 200, others 200 already processed or 409".to_owned(),
+            Self::Store(1) => "200 stored".to_owned(),
+            Self::Store(events) => {
+                format!("{events} x 200 stored, others 200 already processed or 409")
+            }
+            Self::NoAnswer => "-".to_owned(),
         }
     }
 }
 
+/// So many are of the first kind, all others are of copies.
+fn once_each(events: usize, answers: &[Answer], is_of_first: impl Fn(&Answer) -> bool) -> bool {
+    let (first, others): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| is_of_first(answer));
+    first.len() == events && others.iter().all(|answer| answer.is_of_a_copy())
+}
+
 impl Answer {
+    fn is_stored(&self) -> bool {
+        self.status == 200 && self.text == "stored"
+    }
+
     fn is_processed(&self) -> bool {
         self.status == 200 && self.text.is_empty()
     }
@@ -213,6 +264,9 @@ impl Answer {
 
 /// Equal answers, which stand beside each other, are counted.
 fn in_words(answers: &[Answer]) -> String {
+    if answers.is_empty() {
+        return "-".to_owned();
+    }
     let several = answers.len() > 1;
     let groups = answers
         .chunk_by(|one, other| one == other)

@@ -10,8 +10,10 @@ use axum::{
 use axum_stripe_webhook::{Guards, SigningSecret, Verifier, testing::sign_test_payload};
 use http_body_util::BodyExt;
 use order_fulfillment::{
+    config::Processing,
     database::{open_postgres, open_sqlite},
     demo::events::Session,
+    endpoint::Endpoint,
     orders::{OrderBook, Shop},
     server,
     webhook::events,
@@ -124,16 +126,27 @@ pub(crate) async fn on_postgres() -> Bench<Postgres> {
     )
 }
 
-fn app<DB: Shop>(pool: &Pool<DB>, guards: Guards) -> Router {
+pub(crate) fn endpoint<DB: Shop>(pool: &Pool<DB>, processing: Processing) -> Endpoint<DB> {
+    guarded_endpoint(pool, processing, Guards::new())
+}
+
+fn guarded_endpoint<DB: Shop>(
+    pool: &Pool<DB>,
+    processing: Processing,
+    guards: Guards,
+) -> Endpoint<DB> {
     let verifier = Verifier::new(SigningSecret::new(SECRET).unwrap());
-    let once = server::once(pool.clone(), verifier).guards(guards);
-    server::app(pool.clone(), once, events::<DB>().unwrap())
+    Endpoint::new(processing, pool.clone(), verifier, guards)
+}
+
+fn app<DB: Shop>(pool: &Pool<DB>, endpoint: Endpoint<DB>) -> Router {
+    server::app(pool.clone(), endpoint, events::<DB>().unwrap())
 }
 
 impl<DB: Shop<Connection: Rows>> Bench<DB> {
     fn new(pool: Pool<DB>, home: Home) -> Self {
         Self {
-            app: app(&pool, Guards::new()),
+            app: app(&pool, endpoint(&pool, Processing::Inline)),
             pool,
             _home: home,
         }
@@ -141,7 +154,22 @@ impl<DB: Shop<Connection: Rows>> Bench<DB> {
 
     /// The same shop, whose endpoint processes these events alone.
     pub(crate) fn guarded(self, guards: Guards) -> Self {
-        let app = app(&self.pool, guards);
+        self.at(|pool| guarded_endpoint(pool, Processing::Inline, guards))
+    }
+
+    /// The same shop, whose endpoint stores events and leaves them to workers.
+    pub(crate) fn stored_first(self) -> Self {
+        self.at(|pool| endpoint(pool, Processing::Inbox { concurrency: 0 }))
+    }
+
+    /// The same shop, whose endpoint stores those of these events that pass.
+    pub(crate) fn stored_first_guarded(self, guards: Guards) -> Self {
+        let inbox = Processing::Inbox { concurrency: 0 };
+        self.at(|pool| guarded_endpoint(pool, inbox, guards))
+    }
+
+    fn at(self, endpoint: impl FnOnce(&Pool<DB>) -> Endpoint<DB>) -> Self {
+        let app = app(&self.pool, endpoint(&self.pool));
         Self { app, ..self }
     }
 

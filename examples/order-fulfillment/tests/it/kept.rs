@@ -34,7 +34,7 @@ impl<DB: Shop<Connection: Rows>> Bench<DB> {
         .await;
     }
 
-    async fn actions(&self) -> Vec<String> {
+    pub(crate) async fn actions(&self) -> Vec<String> {
         let sql = "select event_id || ': ' || action || ' by ' || actor || ', ' || reason
             from stripe_actions order by id";
         self.pool.acquire().await.unwrap().texts(sql).await

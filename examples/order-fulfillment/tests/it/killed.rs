@@ -34,24 +34,24 @@ use crate::{
 const KILLED_AFTER: [usize; 12] = [1, 2, 3, 5, 8, 13, 21, 13, 8, 5, 3, 2];
 
 /// More than those rounds can answer: the sum of them, and what the senders have in hand.
-const ORDERS: usize = 240;
+pub(crate) const ORDERS: usize = 240;
 
 /// As many as the program has connections to Postgres: some wait inside it for one.
 const SENDERS: usize = 10;
 
 /// Ten times what it takes on two slow cores.
-const TIME_MAX: Duration = Duration::from_secs(60);
+pub(crate) const TIME_MAX: Duration = Duration::from_secs(60);
 
 /// Writes down in the event's transaction that its handler ran, because the shop's own tables show
 /// no second run: each of its statements can be repeated.
-const COUNT_RUNS_ON_SQLITE: &str = "
+pub(crate) const COUNT_RUNS_ON_SQLITE: &str = "
     create table handler_runs (payment_intent text not null);
     create trigger first_run after insert on payment_intents
         begin insert into handler_runs values (new.id); end;
     create trigger later_run after update on payment_intents
         begin insert into handler_runs values (new.id); end;";
 
-const COUNT_RUNS_ON_POSTGRES: &str = "
+pub(crate) const COUNT_RUNS_ON_POSTGRES: &str = "
     create table handler_runs (payment_intent text not null);
     create function count_run() returns trigger language plpgsql as $$
         begin insert into handler_runs values (new.id); return null; end
@@ -113,7 +113,7 @@ async fn loses_nothing_and_doubles_nothing<C: Connection + Rows>(
 }
 
 /// Sessions of dead processes end by themselves, and with them their transactions.
-async fn nobody_is_connected(url: &str) {
+pub(crate) async fn nobody_is_connected(url: &str) {
     let mut connection = PgConnection::connect(url).await.unwrap();
     let others = "pg_stat_activity
         where datname = current_database() and backend_type = 'client backend'
@@ -128,20 +128,25 @@ fn serve(folder: &TempDir, url: &str) -> Serving {
 }
 
 /// The events of the orders' payments.
-async fn place_orders(server: &Serving) -> Vec<String> {
-    let client = Sender::to(server);
+pub(crate) async fn place_orders(server: &Serving) -> Vec<String> {
     let mut events = Vec::new();
     for _ in 0..ORDERS {
-        let order = r#"{"amount": 4200, "currency": "eur"}"#.to_owned();
-        let (status, text) = client.post("/orders", "x-none", "", order).await.unwrap();
-        assert_eq!(status, 201, "{text}");
-        events.push(visit(&text, 4200).completed());
+        events.push(place_order(server).await);
     }
     events
 }
 
+/// The event of an order's payment.
+pub(crate) async fn place_order(server: &Serving) -> String {
+    let order = r#"{"amount": 4200, "currency": "eur"}"#.to_owned();
+    let shop = Sender::to(server);
+    let (status, text) = shop.post("/orders", "x-none", "", order).await.unwrap();
+    assert_eq!(status, 201, "{text}");
+    visit(&text, 4200).completed()
+}
+
 /// Every order that is not as it must be.
-async fn wrong_orders(rows: &mut impl Rows) -> Vec<String> {
+pub(crate) async fn wrong_orders(rows: &mut impl Rows) -> Vec<String> {
     let orders = "select o.id || ': ' || o.status || ', '
             || (select count(*) from shipments where order_id = o.id) || ' shipped, '
             || (select count(*) from stripe_effects
@@ -211,16 +216,16 @@ impl Stripe {
 }
 
 /// Status and text, unless the server was gone before it had said all of it.
-type Answer = Result<(u16, String), Box<dyn Error + Send + Sync>>;
+pub(crate) type Answer = Result<(u16, String), Box<dyn Error + Send + Sync>>;
 
 /// One connection to the server.
-struct Sender {
+pub(crate) struct Sender {
     http: Client<HttpConnector, Body>,
     address: String,
 }
 
 impl Sender {
-    fn to(server: &Serving) -> Self {
+    pub(crate) fn to(server: &Serving) -> Self {
         Self {
             http: Client::builder(TokioExecutor::new()).build_http(),
             address: server.address.clone(),
@@ -228,7 +233,11 @@ impl Sender {
     }
 
     /// Tells the event and the status of each answer, until nothing is left or the server is gone.
-    async fn deliver_all(&self, copies: &Mutex<Vec<String>>, answer: &mpsc::Sender<(String, u16)>) {
+    pub(crate) async fn deliver_all(
+        &self,
+        copies: &Mutex<Vec<String>>,
+        answer: &mpsc::Sender<(String, u16)>,
+    ) {
         loop {
             let copy = copies.lock().unwrap().pop();
             let Some(body) = copy else { return };
@@ -249,7 +258,7 @@ impl Sender {
         }
     }
 
-    async fn post(&self, path: &str, header: &str, value: &str, body: String) -> Answer {
+    pub(crate) async fn post(&self, path: &str, header: &str, value: &str, body: String) -> Answer {
         let request = self
             .request("POST", path)
             .header(CONTENT_TYPE, "application/json")

@@ -14,9 +14,9 @@ use axum::{
     http::Request,
     routing::get,
 };
-use axum_stripe_webhook::{SigningSecret, Verifier};
 use http_body::Frame;
 use order_fulfillment::{
+    config::Processing,
     listen::{Limits, take_connections},
     server::{self, REQUESTS_MAX},
 };
@@ -30,7 +30,7 @@ use tokio::{
 };
 use tower::ServiceExt;
 
-use crate::bench::{SECRET, again, on_postgres, on_sqlite};
+use crate::bench::{again, endpoint, on_postgres, on_sqlite};
 
 const PROMPTLY: Duration = Duration::from_secs(5);
 const NEVER: Duration = Duration::from_secs(3600);
@@ -73,10 +73,9 @@ async fn half_a_header_does_not_hold_up_the_end() {
 #[tokio::test]
 async fn one_request_too_many_is_refused_at_once() {
     let bench = on_sqlite().await;
-    let verifier = Verifier::new(SigningSecret::new(SECRET).unwrap());
     let app = server::app(
         bench.pool.clone(),
-        server::once(bench.pool.clone(), verifier),
+        endpoint(&bench.pool, Processing::Inline),
         order_fulfillment::webhook::events::<sqlx::Sqlite>().unwrap(),
     );
     let read = Arc::new(Semaphore::new(0));

@@ -11,6 +11,7 @@ mod bench;
 #[cfg(target_os = "linux")]
 mod flood;
 mod forgeries;
+mod inbox;
 mod kept;
 mod killed;
 mod limits;
@@ -22,3 +23,4 @@ mod routes;
 mod sessions;
 mod shutdown;
 mod twins;
+mod workers;

@@ -24,7 +24,7 @@ use crate::bench::{SECRET, id_of, now, sign};
 /// Four times what the program itself waits for its database.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// The program while it serves, on a free port; killed with the value.
+/// The program while it serves, on a free port, or works; killed with the value.
 pub(crate) struct Serving {
     pub(crate) address: String,
     log: Mutex<Receiver<String>>,
@@ -34,27 +34,38 @@ pub(crate) struct Serving {
 impl Serving {
     /// Returns once it listens and its tables are there.
     pub(crate) fn start(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
-        let mut process = program(folder, variables)
-            .env("BIND_ADDRESS", "127.0.0.1:0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = process.stderr.take().unwrap();
-        // Made before anything can fail, so that the process is killed then too.
-        let mut serving = Self {
-            address: String::new(),
-            log: Mutex::new(lines_of(log)),
-            process,
-        };
+        let mut command = program(folder, variables);
+        let mut serving = Self::spawn(command.env("BIND_ADDRESS", "127.0.0.1:0"));
         let line = serving.logged("address=");
         let (_, address) = line.split_once("address=").unwrap();
         serving.address = address.to_owned();
         serving
     }
 
+    /// A worker without a server. Returns once its tables are there.
+    pub(crate) fn start_worker(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Self {
+        let working = Self::spawn(program(folder, variables).arg("worker"));
+        working.logged(" working ");
+        working
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut process = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = process.stderr.take().unwrap();
+        // Made before anything can fail, so that the process is killed then too.
+        Self {
+            address: String::new(),
+            log: Mutex::new(lines_of(log)),
+            process,
+        }
+    }
+
     /// The next line of the log with these words. Those before it are gone.
-    fn logged(&self, words: &str) -> String {
+    pub(crate) fn logged(&self, words: &str) -> String {
         let log = self.log.lock().unwrap();
         let mut others = Vec::new();
         loop {
@@ -89,8 +100,13 @@ impl Serving {
 
 #[cfg(unix)]
 impl Serving {
+    /// The exit code, once it has ended.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
+    }
+
     /// SIGTERM.
-    fn terminate(&self) {
+    pub(crate) fn terminate(&self) {
         let id = self.process.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &id]).status();
         assert!(sent.unwrap().success());
@@ -162,6 +178,9 @@ fn a_setting_that_is_not_understood_is_named() {
         ("DATABASE_URL", "sqlite://marker?mode=memory"),
         ("BIND_ADDRESS", "everywhere-marker"),
         ("STRIPE_MODE", "marker"),
+        ("MODE", "marker"),
+        ("WORKER_CONCURRENCY", "marker"),
+        ("WORKER_CONCURRENCY", "-1"),
         ("RUST_LOG", "a=b=marker"),
     ] {
         let variables = [("STRIPE_WEBHOOK_SECRET", "whsec_a"), (variable, value)];
@@ -169,6 +188,32 @@ fn a_setting_that_is_not_understood_is_named() {
         assert!(line.contains(variable), "{line}");
         assert!(!line.contains("marker"), "{line}");
     }
+}
+
+#[test]
+fn a_setting_of_the_mode_is_refused_with_what_would_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |arguments: &[&str], variable, value| {
+        let variables = [("STRIPE_WEBHOOK_SECRET", "whsec_a"), (variable, value)];
+        let output = program(&folder, &variables).args(arguments).output();
+        refusal(&output.unwrap(), 1)
+    };
+    for wrong in ["INBOX", "inbox,inline", "1"] {
+        assert_eq!(
+            refused(&[], "MODE", wrong),
+            "error: MODE is neither inline nor inbox: leave it out to process events inline, while \
+             Stripe waits"
+        );
+    }
+    assert_eq!(
+        refused(&["worker"], "WORKER_CONCURRENCY", "some"),
+        "error: WORKER_CONCURRENCY is not a number of events at once, such as 8"
+    );
+    assert_eq!(
+        refused(&["worker"], "WORKER_CONCURRENCY", "0"),
+        "error: WORKER_CONCURRENCY is 0, which leaves the worker out: give this one at least 1"
+    );
+    assert_eq!(folder.path().read_dir().unwrap().count(), 0);
 }
 
 #[test]
@@ -194,9 +239,17 @@ fn a_database_that_cannot_be_reached_is_one_line_and_exit_code_1() {
 #[test]
 fn an_unknown_argument_is_exit_code_2() {
     let folder = tempfile::tempdir().unwrap();
-    for arguments in [vec!["serve"], vec!["demo", "twice"], vec!["--help"]] {
+    for arguments in [
+        vec!["serve"],
+        vec!["demo", "twice"],
+        vec!["worker", "demo"],
+        vec!["--help"],
+    ] {
         let output = program(&folder, &[]).args(arguments).output().unwrap();
-        assert_eq!(refusal(&output, 2), "usage: order-fulfillment [demo]");
+        assert_eq!(
+            refusal(&output, 2),
+            "usage: order-fulfillment [worker | demo]"
+        );
     }
 }
 
@@ -236,7 +289,7 @@ fn assert_demo(output: &Output) {
     assert_eq!(output.status.code(), Some(0), "{report}{output:?}");
     assert!(output.stderr.is_empty(), "{output:?}");
     assert!(
-        report.contains("34 of 34 lines are as they must be"),
+        report.contains("49 of 49 lines are as they must be"),
         "{report}"
     );
     assert!(!report.contains("WRONG"), "{report}");
@@ -259,7 +312,7 @@ fn it_serves_until_it_is_told_to_end_and_ends_well() {
     assert!(folder.path().join("orders.sqlite").exists());
 
     server.terminate();
-    assert_eq!(server.process.wait().unwrap().code(), Some(0));
+    assert_eq!(server.ended(), Some(0));
     let mut printed = String::new();
     let mut stdout = server.process.stdout.take().unwrap();
     stdout.read_to_string(&mut printed).unwrap();
@@ -317,5 +370,5 @@ fn told_to_end_a_second_time_it_ends_at_once() {
     while TcpStream::connect(&server.address).is_ok() {}
     assert_eq!(server.process.try_wait().unwrap(), None);
     server.terminate();
-    assert_eq!(server.process.wait().unwrap().code(), Some(1));
+    assert_eq!(server.ended(), Some(1));
 }

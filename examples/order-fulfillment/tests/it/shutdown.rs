@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use axum_stripe_webhook::{SigningSecret, Verifier};
-use order_fulfillment::{demo::events::Session, server, webhook::events};
+use order_fulfillment::{config::Processing, demo::events::Session, server, webhook::events};
 use sqlx::{Connection, PgConnection, PgPool, Postgres, Transaction, query_scalar};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::bench::{SECRET, now, on_postgres, sign};
+use crate::bench::{SECRET, endpoint, now, on_postgres, sign};
 
 /// So that what never happens is a failure.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -23,7 +22,7 @@ async fn a_delivery_in_progress_is_answered_before_the_server_ends() {
     let bench = on_postgres().await;
     let session = bench.order().await;
     let lock = lock_orders(&bench.pool).await;
-    let server = Running::start(&bench.pool).await;
+    let server = Running::start(&bench.pool, Processing::Inline).await;
     let mut client = server.deliver(&session, &bench.pool).await;
 
     let ended = server.stop().await;
@@ -40,8 +39,27 @@ async fn a_delivery_whose_client_has_gone_is_finished_before_the_server_ends() {
     let bench = on_postgres().await;
     let session = bench.order().await;
     let lock = lock_orders(&bench.pool).await;
-    let server = Running::start(&bench.pool).await;
+    let server = Running::start(&bench.pool, Processing::Inline).await;
     drop(server.deliver(&session, &bench.pool).await);
+
+    let ended = server.stop().await;
+    lock.rollback().await.unwrap();
+    ended.await.unwrap();
+    assert_eq!(status_of(&session, &bench.pool).await, "paid");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_servers_worker_has_in_hand_is_finished_before_the_server_ends() {
+    let bench = on_postgres().await;
+    let session = bench.order().await;
+    let lock = lock_orders(&bench.pool).await;
+    let inbox = Processing::Inbox { concurrency: 1 };
+    let server = Running::start(&bench.pool, inbox).await;
+    let mut client = server.deliver(&session, &bench.pool).await;
+    // It was answered, though the order is locked.
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 
     let ended = server.stop().await;
     lock.rollback().await.unwrap();
@@ -56,17 +74,16 @@ struct Running {
 }
 
 impl Running {
-    async fn start(pool: &PgPool) -> Self {
+    async fn start(pool: &PgPool, processing: Processing) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let verifier = Verifier::new(SigningSecret::new(SECRET).unwrap());
         let (stop, stopped) = oneshot::channel::<()>();
         let pool = pool.clone();
         let server = tokio::spawn(async move {
             let stop = async { drop(stopped.await) };
-            let once = server::once(pool.clone(), verifier);
+            let endpoint = endpoint(&pool, processing);
             let events = events::<Postgres>().unwrap();
-            server::serve(listener, pool, once, events, stop).await;
+            server::serve(listener, pool, endpoint, events, stop).await;
         });
         Self {
             address,
