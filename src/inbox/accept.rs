@@ -67,14 +67,19 @@ impl<DB: Ledger> Inbox<DB> {
 
     /// Makes a worker of what is stored at this inbox's endpoint, which runs in this process: it shares
     /// the pool's places, the limits and the step before the transaction with the inbox, and is woken by
-    /// each delivery. A clone for a further endpoint wants a worker too, or one for
+    /// each delivery. To what is [synchronous](Self::synchronous) it leaves a place. A clone for a further endpoint wants a worker too, or one for
     /// [every endpoint](InboxWorker::every_endpoint).
     ///
     /// For a process of its own there is [`InboxWorker::new`].
     pub fn worker<S>(&self, service: S) -> InboxWorker<DB, S> {
         let endpoint = Arc::clone(&self.receiver.endpoint);
         let stored = Some(self.groups.subscribe());
-        InboxWorker::beside(self.processor.clone(), endpoint, stored, service)
+        let worker = InboxWorker::beside(self.processor.clone(), endpoint, stored, service);
+        match self.synchronous {
+            // Whoever waits for an answer finds a place.
+            Some(_) => worker.leaving_a_place(),
+            None => worker,
+        }
     }
 
     /// Labels the endpoint, as [`ProcessOnceLayer::endpoint`](crate::ProcessOnceLayer::endpoint) does.

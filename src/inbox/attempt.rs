@@ -1,4 +1,4 @@
-use std::{borrow::Cow, convert::Infallible, time::Duration};
+use std::{borrow::Cow, convert::Infallible, mem, time::Duration};
 
 use axum_core::{
     extract::Request,
@@ -47,12 +47,13 @@ enum Ended {
 }
 
 impl<DB: Ledger> Attempt<DB> {
-    pub(super) async fn run<S>(self, service: S)
+    pub(super) async fn run<S>(mut self, service: S)
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
         S: Send + 'static,
     {
         let begun_at = Instant::now();
+        let payload = mem::take(&mut self.leased.payload);
         let leased = &self.leased;
         if self.is_suspect && self.policy.is_exhausted(leased.attempts) {
             let failed = (Failure::Permanent, PROCESS_DIED.into());
@@ -60,7 +61,6 @@ impl<DB: Ledger> Attempt<DB> {
                 .end(begun_at, self.policy.attempts(leased.attempts), failed)
                 .await;
         }
-        let payload = leased.payload.clone();
         let Some(event) = VerifiedStripeEvent::stored(payload) else {
             let failed = (Failure::Permanent, NOT_AN_EVENT.into());
             return self.end(begun_at, leased.attempts, failed).await;

@@ -84,8 +84,7 @@
 //!
 //! The inbox takes one connection at a time for what it stores, the worker one for each event that it
 //! runs and one for what it takes: give a pool at least two connections more than the worker's
-//! [`concurrency`](InboxWorker::concurrency). Where some events are
-//! [synchronous](Inbox::synchronous), leave places to them. On SQLite, which has one writer, a worker runs
+//! [`concurrency`](InboxWorker::concurrency). On SQLite, which has one writer, a worker runs
 //! one event at a time, and what is stored waits for its handler, up to
 //! [`acquire_time_max`](Inbox::acquire_time_max): past it the answer is 503.
 //!

@@ -74,6 +74,8 @@ pub struct InboxWorker<DB: Ledger, S> {
     policy: RetryPolicy,
     endpoint: Option<Arc<str>>,
     concurrency: usize,
+    /// Places that are left to others.
+    places_left: usize,
     lease_time: Duration,
     poll_interval: Duration,
     /// Told of what is stored in this process.
@@ -112,6 +114,7 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
             policy: RetryPolicy::new(),
             endpoint: Some(endpoint),
             concurrency: CONCURRENCY_DEFAULT,
+            places_left: 0,
             lease_time: LEASE_TIME_DEFAULT,
             poll_interval: POLL_INTERVAL_DEFAULT,
             stored,
@@ -196,6 +199,18 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
         self
     }
 
+    pub(super) fn leaving_a_place(mut self) -> Self {
+        self.places_left = 1;
+        self
+    }
+
+    /// As many as are wanted, and as there are places.
+    fn slots(&self) -> usize {
+        let places = self.processor.ledger.places();
+        let places = places.saturating_sub(self.places_left).max(1);
+        self.concurrency.clamp(1, places)
+    }
+
     fn lease_time_floored(&self) -> Duration {
         let limits = &self.processor.ledger.limits;
         [
@@ -223,7 +238,7 @@ where
     pub fn start(self) -> RunningWorker {
         let (stop, stopped) = watch::channel(false);
         let (alive, done) = watch::channel(());
-        let concurrency = self.concurrency.clamp(1, self.processor.ledger.places());
+        let concurrency = self.slots();
         let lease_time = self.lease_time_floored();
         let working = Working {
             worker: self,

@@ -1,12 +1,20 @@
 //! What is told, and to whom.
 
-use axum_stripe_webhook::EventTx;
+use axum::{http::StatusCode, response::IntoResponse};
+use axum_stripe_webhook::{EventTx, Operator};
 
-use crate::{database::TestBackend, endpoint::Endpoint, log, stripe};
+use crate::{
+    database::TestBackend,
+    endpoint::Endpoint,
+    log,
+    stored::{Stored, service},
+    stripe,
+};
 
 on_both![
     no_marker_reaches_a_log_or_an_answer,
     what_a_handler_logs_is_in_the_span_of_its_delivery,
+    nothing_of_what_is_stored_reaches_a_log_an_error_or_debug,
 ];
 
 async fn no_marker_reaches_a_log_or_an_answer<DB: TestBackend>() {
@@ -74,4 +82,64 @@ async fn what_a_handler_logs_is_in_the_span_of_its_delivery<DB: TestBackend>() {
     let line = line.expect("it is logged");
     assert!(line.contains("stripe_delivery{"), "{line}");
     assert!(line.contains("event_id=\"evt_1\""), "{line}");
+}
+
+/// Stored, run with every kind of end, looked at and released by an operator whom nobody needs to know.
+async fn nothing_of_what_is_stored_reaches_a_log_an_error_or_debug<DB: TestBackend>() {
+    let mut shown = String::new();
+    let log = log::of(async {
+        let stored = Stored::<DB>::new().await;
+        for id in [
+            "evt_done",
+            "evt_misfit",
+            "evt_panics",
+            "evt_fails",
+            "evt_gone",
+        ] {
+            let body = stripe::event(id).replace("cs_test_1", "marker@example.com");
+            let answer = stored.send(stripe::delivery(&body)).await;
+            assert_eq!(answer, StatusCode::OK);
+        }
+        let handler = async |mut tx: EventTx<DB>| {
+            let event = tx.event().clone();
+            match event.id() {
+                "evt_misfit" => event.object::<u64>().map(|_| ()).into_response(),
+                "evt_panics" => panic!("as a handler may"),
+                "evt_fails" => {
+                    let _swallowed = DB::run(&mut tx, "select 1 from nowhere").await;
+                    (StatusCode::BAD_GATEWAY, "marker@example.com").into_response()
+                }
+                "evt_gone" => (StatusCode::GONE, "marker@example.com").into_response(),
+                _ => StatusCode::OK.into_response(),
+            }
+        };
+        let policy = axum_stripe_webhook::inbox::RetryPolicy::new().attempts_max(1);
+        let worker = stored.worker(service(handler)).retry_policy(policy);
+        shown += &format!("{worker:?} {:?}", stored.inbox);
+        let worker = worker.start();
+        stored
+            .until(async || stored.operations.counts().await.unwrap().pending == 0)
+            .await;
+        let operator = Operator::new("marker_ada", "marker_reason").unwrap();
+        for entry in stored.entries().await {
+            // The object's id is shown to whoever asks for the entry, and to nobody else.
+            shown += &format!("{:?}", entry.last_error);
+            let (id, endpoint) = (&*entry.event_id, &*entry.endpoint);
+            drop(stored.operations.retry(id, endpoint, &operator).await);
+            drop(stored.operations.release(id, endpoint, &operator).await);
+        }
+        worker.stop().await;
+    })
+    .await;
+    for expected in [
+        "evt_panics",
+        "handler_failed 410",
+        "handler_panicked",
+        "process",
+    ] {
+        assert!(log.contains(expected), "no {expected} in {log}");
+    }
+    let leaks = |line: &&str| line.contains("marker") || line.contains(stripe::SECRET);
+    let leaks: Vec<_> = log.lines().chain(shown.lines()).filter(leaks).collect();
+    assert_eq!(leaks, [""; 0]);
 }
