@@ -95,6 +95,18 @@
 //! operations and the retention, `.persistent(false)` on the handlers' own statements, and a direct
 //! connection for [`migrate`](crate::migrate).
 //!
+//! # Logs
+//!
+//! As [inline](crate::once#logs). An attempt has the span `stripe_attempt` with the event's id, type, mode
+//! and account, the endpoint's label and the attempt's number. How it ended: `debug` when the event is
+//! done, `warn` with `error` and `due_in` when it failed, `error` when the event is dead.
+//!
+//! # Round trips
+//!
+//! On Postgres one for a group that is stored; beside the handler's own, four for an attempt, one more for one
+//! that fails, and three for each lease of several entries, which is not prepared: four then. Without persistent
+//! statements all that are outside a transaction have one.
+//!
 //! # Retention
 //!
 //! Nothing is deleted unless somebody does: [`Retention`].

@@ -13,6 +13,7 @@ use sqlx::{Executor, PgPool, Postgres, postgres::PgPoolOptions, query, query_sca
 use crate::{
     database::{TestBackend, open},
     endpoint::{Door, Endpoint, work},
+    proxy::{Cut, Proxy},
     stored::{Stored, service},
 };
 
@@ -316,4 +317,56 @@ async fn nobody_is_refused_when_the_last_group_has_just_ended() {
         client.unwrap();
     }
     assert_eq!(stored.count("stripe_inbox").await, 1200);
+}
+
+/// An inbox behind a proxy that counts, with one connection.
+async fn counted(persistent: bool) -> (Proxy, Stored<Postgres>) {
+    let (fresh, _) = open::<Postgres>().await;
+    let proxy = Proxy::start(&fresh.url, "", Cut::Stall).await;
+    let pool = PgPoolOptions::new().max_connections(1);
+    let pool = pool.test_before_acquire(false);
+    let pool = pool.connect_with(proxy.options.clone()).await.unwrap();
+    let stored = Stored::on(Arc::new(fresh), pool, |inbox| {
+        inbox.persistent_statements(persistent)
+    });
+    (proxy, stored)
+}
+
+/// The pool looks at a connection that is given back: a round trip that nobody waits for.
+async fn until_idle(stored: &Stored<Postgres>) {
+    stored.until(async || stored.pool.num_idle() == 1).await;
+}
+
+/// Prepared and executed in two messages, a statement is met by PgBouncer only in a transaction.
+#[tokio::test]
+async fn what_is_stored_takes_one_round_trip_and_a_transaction_where_nothing_is_prepared() {
+    for (persistent, round_trips) in [(true, 1), (false, 4)] {
+        let (proxy, stored) = counted(persistent).await;
+        for warm_up in ["evt_1", "evt_2"] {
+            assert_eq!(stored.deliver(warm_up).await, StatusCode::OK);
+        }
+        until_idle(&stored).await;
+        proxy.round_trips();
+        assert_eq!(stored.deliver("evt_3").await, StatusCode::OK);
+        assert_eq!(proxy.round_trips(), round_trips);
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_takes_four_round_trips_beside_the_handlers_and_four_for_its_lease() {
+    let (proxy, stored) = counted(true).await;
+    let worker = stored.beside(service(work::<Postgres>)).start();
+    for warm_up in ["evt_1", "evt_2"] {
+        assert_eq!(stored.deliver(warm_up).await, StatusCode::OK);
+        stored.until_empty().await;
+    }
+    until_idle(&stored).await;
+    proxy.round_trips();
+    assert_eq!(stored.deliver("evt_3").await, StatusCode::OK);
+    // Woken, it has leased the event before it hears of the stop, or it has not begun.
+    stored.until(async || stored.pool.num_idle() == 0).await;
+    worker.stop().await;
+    until_idle(&stored).await;
+    // One to store, four to lease, one of the handler's; and the pool's look at the connection each time.
+    assert_eq!(proxy.round_trips(), 1 + 4 + 4 + 1 + 3);
 }
