@@ -1,12 +1,17 @@
 -- What a worker must know of an entry beside how often it was tried.
 
--- Counts the times that the entry was taken by a worker, and never goes back, unlike `attempts`, which
--- an operator's retry resets. A worker that is late is known by an old number.
+-- Grows each time that the entry is taken by a worker or retried, and never goes back, unlike `attempts`.
+-- An entry begins with the time in microseconds, so that one which was gone and came back is ahead of
+-- itself. A worker that is late is known by an old number.
 alter table stripe_inbox add column fence bigint not null default 0;
 
 -- Set while a worker has the entry, and cleared with the outcome. Set in an entry that has fallen due
 -- again, the worker's process has died: the event runs alone, so that it takes no others along.
 alter table stripe_inbox add column in_attempt boolean not null default false;
+
+-- Set when an operator has retried or released the entry, or a delivery has readmitted its event: what
+-- nobody handles then is dead, and not gone.
+alter table stripe_inbox add column wanted boolean not null default false;
 
 -- How often the handler has said "not yet": those do not count as attempts.
 alter table stripe_inbox add column not_yets integer not null default 0;

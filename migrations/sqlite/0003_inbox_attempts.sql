@@ -1,7 +1,8 @@
 -- What a worker must know of an entry beside how often it was tried.
 
--- Counts the times that the entry was taken by a worker, and never goes back, unlike `attempts`, which
--- an operator's retry resets. A worker that is late is known by an old number.
+-- Grows each time that the entry is taken by a worker or retried, and never goes back, unlike `attempts`.
+-- An entry begins with the time in microseconds, so that one which was gone and came back is ahead of
+-- itself. A worker that is late is known by an old number.
 alter table stripe_inbox add column fence integer not null default 0
     constraint stripe_inbox_fence_counted check (fence >= 0);
 
@@ -10,6 +11,11 @@ alter table stripe_inbox add column fence integer not null default 0
 alter table stripe_inbox add column in_attempt integer not null default 0
     constraint stripe_inbox_in_attempt_while_pending
     check (in_attempt = 0 or (in_attempt = 1 and state = 'pending'));
+
+-- Set when an operator has retried or released the entry, or a delivery has readmitted its event: what
+-- nobody handles then is dead, and not gone.
+alter table stripe_inbox add column wanted integer not null default 0
+    constraint stripe_inbox_wanted_boolean check (wanted in (0, 1));
 
 -- How often the handler has said "not yet": those do not count as attempts.
 alter table stripe_inbox add column not_yets integer not null default 0

@@ -47,7 +47,8 @@ enum Ended {
 }
 
 impl<DB: Ledger> Attempt<DB> {
-    pub(super) async fn run<S>(mut self, service: S)
+    /// `None`: the service has panicked when it was cloned.
+    pub(super) async fn run<S>(mut self, service: Option<S>)
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
         S: Send + 'static,
@@ -61,6 +62,10 @@ impl<DB: Ledger> Attempt<DB> {
                 .end(begun_at, self.policy.attempts(leased.attempts), failed)
                 .await;
         }
+        let Some(service) = service else {
+            let failed = (Failure::Broken, Answer::HandlerPanicked.code().into());
+            return self.end(begun_at, leased.attempts, failed).await;
+        };
         let Some(event) = VerifiedStripeEvent::stored(payload) else {
             let failed = (Failure::Permanent, NOT_AN_EVENT.into());
             return self.end(begun_at, leased.attempts, failed).await;
@@ -101,7 +106,7 @@ impl<DB: Ledger> Attempt<DB> {
             match self.write(&end).await {
                 Ok(true) => return telemetry::attempt_failed(lease, &end),
                 Ok(false) => return telemetry::lease_lost(lease),
-                Err(fault) if begun_at.elapsed() >= self.lease_time => {
+                Err(fault) if begun_at.elapsed() >= self.lease_time || fault.is_final() => {
                     return telemetry::outcome_lost(lease, &fault);
                 }
                 Err(_) => sleep(WRITE_PAUSE).await,
@@ -110,7 +115,7 @@ impl<DB: Ledger> Attempt<DB> {
     }
 
     async fn write(&self, end: &AttemptEnd<'_>) -> Result<bool, LedgerError> {
-        let mut idle = self.processor.ledger.idle_besides().await?;
+        let mut idle = self.processor.ledger.transaction_besides().await?;
         let written = within_statement(DB::end_attempt(idle.on(), &self.leased.lease, end)).await;
         idle.settle(written).await
     }
@@ -134,7 +139,7 @@ fn ended(lease: &Lease, outcome: Result<Response, Outcome>) -> Ended {
             telemetry::attempt_ended_because(answer, &reason);
             Ended::Over
         }
-        Err(Outcome::Answer(Answer::Unhandled)) if lease.is_repeated() => {
+        Err(Outcome::Answer(Answer::Unhandled)) if lease.is_wanted => {
             Ended::Failed(Failure::Permanent, Answer::Unhandled.code().into())
         }
         Err(Outcome::Answer(answer)) if answer.status().is_success() => {

@@ -19,6 +19,9 @@ const GROUP_MAX: usize = 128;
 /// See [`GROUP_MAX`].
 const GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// How often a group is stored anew that others have failed.
+const SERIALIZATIONS_MAX: u32 = 5;
+
 /// Stores events in groups. A delivery that finds nobody storing begins at once, with itself; what
 /// arrives while a group is stored is the next group. So there is no timer, and an idle endpoint pays
 /// no delay.
@@ -236,7 +239,21 @@ async fn accept_each<DB: Ledger>(
     stored
 }
 
+/// Where transactions are serializable by default, those that share no row can fail by each other.
 async fn accept<DB: Ledger>(
+    ledger: &LedgerAccess<DB>,
+    arrivals: &[Arrival<'_>],
+) -> Result<Vec<Accepted>, LedgerError> {
+    for _ in 0..SERIALIZATIONS_MAX {
+        match accept_once(ledger, arrivals).await {
+            Err(error) if error.is_serialization() => {}
+            accepted => return accepted,
+        }
+    }
+    accept_once(ledger, arrivals).await
+}
+
+async fn accept_once<DB: Ledger>(
     ledger: &LedgerAccess<DB>,
     arrivals: &[Arrival<'_>],
 ) -> Result<Vec<Accepted>, LedgerError> {

@@ -36,8 +36,9 @@
 //! 4. The event is stored, unless the ledger or the inbox has it already: a duplicate, 200. Deliveries
 //!    that arrive while others are stored share the next statement, so there is no timer, and an idle
 //!    endpoint pays no delay. A copy of an event whose handler runs does not wait for it.
-//!    The thin or snapshot twin of one that waits is 409: whether anybody handles that one is not known
-//!    yet.
+//!    The thin or snapshot twin of one that waits is 409, because whether anybody handles that one is not
+//!    known yet; and so is the twin of one that is quarantined, until an operator has released or
+//!    discarded it.
 //! 5. Committed, also where `synchronous_commit` is off: 200. Otherwise 503.
 //!
 //! # How a worker runs it
@@ -52,13 +53,14 @@
 //!    anything else it is rolled back, the entry is there as before, and the [`RetryPolicy`] says when
 //!    it is due again; after the last attempt it is `dead`, and waits for [an
 //!    operator](InboxOperations). A [`Disposition`](crate::Disposition) says more. What no handler is
-//!    registered for goes, at its first attempt; later, or once an operator has retried or released it,
-//!    it is dead.
+//!    registered for goes; if an operator has retried or released it, or a delivery readmitted it, it is
+//!    dead.
 //!
 //! A worker that dies leaves entries that fall due by themselves when their leases end. Nobody knows
 //! which of them has killed it: each runs once with nothing else of its worker. A worker that was
 //! paused for longer than its lease can do nothing any more: the server ends its transaction, and what
-//! it writes later about the entry is fenced off by a number that only grows. Attempts stand written
+//! it writes later about the entry is fenced off by a number that only grows, and that begins with the time:
+//! an entry which was gone and came back is ahead of itself. Attempts stand written
 //! before the handler runs, so an event that kills its process is dead after as many.
 //!
 //! What a handler has inline and not here: the request's headers, path, peer and the extensions of outer

@@ -439,6 +439,15 @@ impl<DB: Ledger> InboxOperations<DB> {
     }
 
     async fn select(&self, selection: &Selection<'_>) -> Result<Vec<StoredEntry>, OperationError> {
+        // No text of the database's holds a NUL, and Postgres refuses to compare with one.
+        if selection
+            .texts()
+            .into_iter()
+            .flatten()
+            .any(|text| text.contains('\0'))
+        {
+            return Ok(Vec::new());
+        }
         let mut idle = self.ledger.idle_besides().await?;
         let rows = within_statement(DB::list(idle.on(), selection)).await;
         let rows = idle.settle(rows).await?;

@@ -2,6 +2,7 @@ use std::{
     convert::Infallible,
     fmt,
     future::{Future, pending},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::Duration,
 };
@@ -22,7 +23,7 @@ use super::{attempt::Attempt, retry_policy::RetryPolicy};
 use crate::{
     extract::VerifiedStripeEvent,
     ledger::{Due, Leased, Ledger, LedgerError, Wanted, within_statement},
-    once::{ENDPOINT_DEFAULT, Processor},
+    once::{ENDPOINT_DEFAULT, Processor, label_or_default},
     telemetry,
 };
 
@@ -94,7 +95,9 @@ pub struct RunningWorker {
 impl<DB: Ledger, S> InboxWorker<DB, S> {
     /// Makes a worker of the pool that the handlers' transactions come from, and the handlers: any
     /// service, as an [`EventRouter`](crate::EventRouter) or an `axum::Router`, with or without the
-    /// service's own layers.
+    /// service's own layers. A router is asked for `/`.
+    ///
+    /// All workers of an endpoint want the same handlers: what one of them has none for leaves the inbox.
     ///
     /// In the process of an inbox, [`Inbox::worker`](crate::Inbox::worker) makes one that is woken by it and shares its pool.
     pub fn new(pool: Pool<DB>, service: S) -> Self {
@@ -125,7 +128,7 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
     /// [`ENDPOINT_DEFAULT`](crate::once::ENDPOINT_DEFAULT), or of its inbox's, unless set. Each endpoint
     /// wants a worker: what is stored at another waits.
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
-        self.endpoint = Some(label.into());
+        self.endpoint = Some(label_or_default(label.into()));
         self
     }
 
@@ -393,7 +396,9 @@ where
             is_suspect,
             leased,
         };
-        attempt.run(self.worker.service.clone())
+        // In this task, which must outlive it.
+        let service = AssertUnwindSafe(|| self.worker.service.clone());
+        attempt.run(catch_unwind(service).ok())
     }
 
     async fn wait(&mut self, next: Next) {

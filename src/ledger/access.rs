@@ -1,13 +1,17 @@
 use std::{fmt, sync::Arc};
 
-use sqlx::{Database, Pool, SqlSafeStr, pool::PoolConnection};
+use sqlx::{AssertSqlSafe, Database, Pool, SqlSafeStr, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 
-use super::{Ledger, LedgerError, LedgerTransaction, Limits, Purpose, within_statement};
+use super::{
+    Ledger, LedgerError, LedgerTransaction, Limits, Purpose,
+    transaction::{STATEMENT_TIME_MAX, linger},
+    within_statement,
+};
 
 /// How the ledger is reached: a pool, and how many transactions of ours may run on it. Clones share
 /// their places.
@@ -48,11 +52,13 @@ impl<DB: Database> fmt::Debug for On<'_, DB> {
 /// result of what it was taken for, and is closed if that has failed or was cancelled: its state is not
 /// known.
 pub(crate) struct Idle<DB: Ledger> {
-    connection: PoolConnection<DB>,
+    /// Held alone: the mutex is there for whoever closes it when this is gone.
+    connection: OwnedMutexGuard<PoolConnection<DB>>,
+    limits: Limits,
     is_persistent: bool,
     is_in_transaction: bool,
     is_sound: bool,
-    _place: Option<OwnedSemaphorePermit>,
+    place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl<DB: Ledger> LedgerAccess<DB> {
@@ -83,7 +89,8 @@ impl<DB: Ledger> LedgerAccess<DB> {
     /// Waits for a place and for a connection.
     pub(crate) async fn idle(&self) -> Result<Idle<DB>, LedgerError> {
         let (place, connection) = self.acquire().await?;
-        self.idle_with(connection, Some(place)).open(false).await
+        let idle = self.idle_with(connection, Some(place)).await;
+        idle.open(false).await
     }
 
     /// Waits for a connection, and on SQLite, which has one writer, for a place: what takes an instant
@@ -100,24 +107,25 @@ impl<DB: Ledger> LedgerAccess<DB> {
     async fn beside(&self) -> Result<Idle<DB>, LedgerError> {
         if DB::HAS_ONE_WRITER {
             let (place, connection) = self.acquire().await?;
-            return Ok(self.idle_with(connection, Some(place)));
+            return Ok(self.idle_with(connection, Some(place)).await);
         }
         let acquired = timeout(self.limits.acquire_time_max, self.pool.acquire());
         let connection = acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        Ok(self.idle_with(connection, None))
+        Ok(self.idle_with(connection, None).await)
     }
 
-    fn idle_with(
+    async fn idle_with(
         &self,
         connection: PoolConnection<DB>,
         place: Option<OwnedSemaphorePermit>,
     ) -> Idle<DB> {
         Idle {
-            connection,
+            connection: Arc::new(Mutex::new(connection)).lock_owned().await,
+            limits: self.limits,
             is_persistent: self.is_persistent,
             is_in_transaction: false,
             is_sound: false,
-            _place: place,
+            place: place.map(Arc::new),
         }
     }
 
@@ -136,16 +144,22 @@ impl<DB: Ledger> LedgerAccess<DB> {
 impl<DB: Ledger> Idle<DB> {
     pub(crate) fn on(&mut self) -> On<'_, DB> {
         On {
-            connection: &mut self.connection,
+            connection: &mut **self.connection,
             persistent: self.is_persistent,
         }
     }
 
+    /// The server gives its statements up, too.
+    ///
     /// A statement that is not persistent is prepared and executed in two messages: PgBouncer may have
     /// another server execute it, unless a transaction is open.
     async fn open(mut self, in_transaction: bool) -> Result<Self, LedgerError> {
         if !DB::HAS_ONE_WRITER && (in_transaction || !self.is_persistent) {
-            let begin = "begin isolation level read committed".into_sql_str();
+            let begin = AssertSqlSafe(format!(
+                "begin isolation level read committed; set local statement_timeout = {}",
+                STATEMENT_TIME_MAX.as_millis()
+            ));
+            let begin = begin.into_sql_str();
             let begun = DB::TransactionManager::begin(&mut self.connection, Some(begin));
             within_statement(async { Ok(begun.await?) }).await?;
             self.is_in_transaction = true;
@@ -172,7 +186,7 @@ impl<DB: Ledger> Idle<DB> {
 impl<DB: Ledger> Drop for Idle<DB> {
     fn drop(&mut self) {
         if !self.is_sound {
-            self.connection.close_on_drop();
+            linger(&mut self.connection, self.place.clone(), &self.limits);
         }
     }
 }

@@ -1,10 +1,10 @@
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 /// Why a transaction of the ledger could not be opened, claimed in or committed.
 ///
 /// In the order of a delivery's way through it. `Display` never contains the database's own text,
 /// which may quote values; [`fault`](Self::fault) is enough to act on.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 pub enum LedgerError {
     /// The database, or a connection of the pool, could not be had in time, or failed.
     ///
@@ -52,6 +52,20 @@ impl LedgerError {
         }
     }
 
+    /// Whether it is as good to try again at once.
+    pub(crate) fn is_serialization(&self) -> bool {
+        let (Self::Unavailable(error) | Self::CommitRefused(error)) = self else {
+            return false;
+        };
+        let code = error.as_database_error().and_then(|error| error.code());
+        code.as_deref() == Some("40001")
+    }
+
+    /// Whether there will be no connection any more.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(self, Self::Unavailable(sqlx::Error::PoolClosed))
+    }
+
     /// Whether neither a place nor a connection was to be had, or somebody else had the row.
     pub(crate) fn is_of_others(&self) -> bool {
         matches!(
@@ -88,6 +102,13 @@ impl LedgerError {
             Some(code) if !gone(code) => Self::CommitRefused(error),
             _ => Self::Unavailable(error),
         }
+    }
+}
+
+/// Without the database's text, as `Display`.
+impl fmt::Debug for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LedgerError({self}; {:?})", self.fault())
     }
 }
 

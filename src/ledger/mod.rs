@@ -65,6 +65,21 @@ macro_rules! shared_statements {
             .map_err(of_statement)
         }
 
+        async fn is_stored(on: On<'_, Self>, entry: &Entry<'_>) -> Result<bool, LedgerError> {
+            query_scalar(
+                "select exists (
+                    select 1 from stripe_inbox
+                    where event_id = $1 and endpoint = $2 and event_type = $3)",
+            )
+            .bind(entry.event_id)
+            .bind(entry.endpoint)
+            .bind(entry.event_type)
+            .persistent(on.persistent)
+            .fetch_one(on.connection)
+            .await
+            .map_err(of_statement)
+        }
+
         async fn forget(
             on: On<'_, Self>,
             event_id: &str,
@@ -181,14 +196,16 @@ use shared_statements;
 /// whoever has a test secret can sign an event that is not deduplicated with a live one's id. What is
 /// there for a worker, or was given up by one, stays.
 macro_rules! keep {
-    ($created:literal) => {
+    ($created:literal, $fence:literal) => {
         concat!(
             "insert into stripe_inbox
                 (event_id, endpoint, event_type, account, livemode, created_at,
-                 object_id, payload, state, due_at, last_error)
+                 object_id, payload, state, due_at, last_error, fence)
              values ($1, $2, $3, $4, $5, ",
             $created,
-            ", $7, $8, 'quarantined', null, $9)
+            ", $7, $8, 'quarantined', null, $9, ",
+            $fence,
+            ")
              on conflict (event_id, endpoint) do update set
                 event_type = excluded.event_type, account = excluded.account,
                 livemode = excluded.livemode, created_at = excluded.created_at,
@@ -289,6 +306,12 @@ pub trait Backend: Database {
     fn quarantine(
         on: On<'_, Self>,
         inbox: &InboxEntry<'_>,
+    ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
+
+    /// Whether the inbox has this event, and not its twin.
+    fn is_stored(
+        on: On<'_, Self>,
+        entry: &Entry<'_>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Deletes the entry of an event that is held. False: none is.

@@ -193,7 +193,13 @@ impl Backend for Postgres {
     }
 
     async fn quarantine(on: On<'_, Self>, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
-        let (insert, entry) = (query(keep!("to_timestamp($6)")), &inbox.entry);
+        let (insert, entry) = (
+            query(keep!(
+                "to_timestamp($6)",
+                "cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)"
+            )),
+            &inbox.entry,
+        );
         let kept = bind_entry!(insert, entry, entry.created_unix)
             .bind(inbox.object_id.as_deref())
             .bind(inbox.payload)

@@ -132,7 +132,13 @@ impl Backend for Sqlite {
     }
 
     async fn quarantine(on: On<'_, Self>, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
-        let (insert, entry) = (query(keep!("$6")), &inbox.entry);
+        let (insert, entry) = (
+            query(keep!(
+                "$6",
+                "cast(1000000 * unixepoch('subsec') as integer)"
+            )),
+            &inbox.entry,
+        );
         let kept = bind_entry!(insert, entry, entry.created_unix_ms())
             .bind(inbox.object_id.as_deref())
             .bind(inbox.payload)

@@ -15,7 +15,7 @@ use super::{
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
 /// one row by its key; a database that needs ten seconds for that is not there.
-const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
+pub(super) const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A transaction on a connection of the pool, from BEGIN to its end.
 ///
@@ -314,20 +314,31 @@ impl<DB: Ledger> Drop for LedgerTransaction<DB> {
         if let Some(seal) = &self.seal {
             DB::abandon(seal);
         }
-        self.connection.close_on_drop();
-        // A statement may still be executed. Until it is not, its place is not free and the pool opens
-        // no other connection for it, or the server would have more and more of them.
-        if let Ok(runtime) = Handle::try_current() {
-            let connection = Arc::clone(OwnedMutexGuard::mutex(&self.connection));
-            let place = Arc::clone(&self.place);
-            let time_max = self.limits.abandoned_time_max();
-            runtime.spawn(async move {
-                let mut connection = connection.lock_owned().await;
-                let _answered_or_long_enough = timeout(time_max, connection.ping()).await;
-                drop((connection, place));
-            });
-        }
+        let place = Some(Arc::clone(&self.place));
+        linger(&mut self.connection, place, &self.limits);
     }
+}
+
+/// Closes a connection whose state is not known, once the server is done with it.
+///
+/// A statement may still be executed. Until it is not, its place is not free and the pool opens no other
+/// connection for it, or the server would have more and more of them.
+pub(super) fn linger<DB: Ledger>(
+    connection: &mut OwnedMutexGuard<PoolConnection<DB>>,
+    place: Option<Arc<OwnedSemaphorePermit>>,
+    limits: &Limits,
+) {
+    connection.close_on_drop();
+    let Ok(runtime) = Handle::try_current() else {
+        return;
+    };
+    let connection = Arc::clone(OwnedMutexGuard::mutex(connection));
+    let time_max = limits.abandoned_time_max();
+    runtime.spawn(async move {
+        let mut connection = connection.lock_owned().await;
+        let _answered_or_long_enough = timeout(time_max, connection.ping()).await;
+        drop((connection, place));
+    });
 }
 
 /// One of the crate's own statements, within its time limit.

@@ -144,8 +144,7 @@ impl<DB: Ledger> Delivery<DB> {
             Ending::Unhandled if matches!(self.source, Source::Released(_)) => {
                 Outcome::Answer(Answer::StillQuarantined)
             }
-            // It was taken before, or somebody has retried or released it: it was wanted.
-            Ending::Unhandled if self.was_leased_before() => Outcome::Answer(Answer::Unhandled),
+            Ending::Unhandled if self.is_wanted() => Outcome::Answer(Answer::Unhandled),
             Ending::Unhandled => self.leave(Answer::Unhandled).await,
             Ending::Quarantined(reason) => self.quarantine(HeldBy::Handler, reason).await,
             Ending::Misfit(reason) => self.quarantine(HeldBy::Misfit, reason).await,
@@ -153,8 +152,9 @@ impl<DB: Ledger> Delivery<DB> {
         }
     }
 
-    fn was_leased_before(&self) -> bool {
-        matches!(&self.source, Source::Leased(lease) if lease.is_repeated())
+    /// Whether somebody has retried or released it.
+    fn is_wanted(&self) -> bool {
+        matches!(&self.source, Source::Leased(lease) if lease.is_wanted)
     }
 
     /// Leaves nothing of the event behind.
@@ -192,8 +192,14 @@ impl<DB: Ledger> Delivery<DB> {
         let kept = InboxEntry::new(&self.event, &self.endpoint, reason);
         if !transaction.quarantine(&kept).await? && kept.is_claimed {
             // Stored before: whoever works the inbox off will see for himself.
+            let is_there = DB::is_stored(transaction.on(), &kept.entry);
+            let is_there = within_statement(is_there).await?;
             roll_back(&mut transaction).await?;
-            return Err(Outcome::Answer(Answer::Duplicate));
+            return Err(Outcome::Answer(match is_there {
+                true => Answer::Duplicate,
+                // Its twin, which may be one that nobody handles.
+                false => Answer::InFlight,
+            }));
         }
         Ok(transaction.commit().await?)
     }

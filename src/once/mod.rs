@@ -130,6 +130,6 @@ pub use layer::{
 pub use object_order::{EventTxError, ObjectOrder};
 pub use operator::{ACTOR_CHARS_MAX, Operator, OperatorError, REASON_CHARS_MAX};
 pub(crate) use processor::Processor;
-pub(crate) use receiver::{Genuine, Guarded, Receiver};
+pub(crate) use receiver::{Genuine, Guarded, Receiver, label_or_default};
 pub use service::ProcessOnce;
 pub(crate) use service::{keep_stopped, process};

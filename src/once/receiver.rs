@@ -45,7 +45,7 @@ impl Receiver {
     }
 
     pub(crate) fn label(&mut self, label: Arc<str>) {
-        self.endpoint = label_or(Some(label), || ENDPOINT_DEFAULT.into());
+        self.endpoint = label_or_default(label);
     }
 
     pub(crate) async fn receive(&self, request: Request) -> Result<Guarded, StripeEventRejection> {
@@ -81,6 +81,10 @@ impl Receiver {
             Err(reason) => Err(StripeEventRejection::of_stopped(event, reason, guards)),
         }
     }
+}
+
+pub(crate) fn label_or_default(label: Arc<str>) -> Arc<str> {
+    label_or(Some(label), || ENDPOINT_DEFAULT.into())
 }
 
 /// An empty label counts as none, wherever it comes from: the ledger would refuse it.

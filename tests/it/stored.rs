@@ -125,14 +125,29 @@ impl<DB: TestBackend> Stored<DB> {
             .retry_policy(RetryPolicy::new().retry_time_first(Duration::ZERO))
     }
 
-    /// Until so many attempts have been made, and the last of them has ended.
+    /// Until so many attempts have been made, or one has said "not yet", and the last of them has ended.
     pub(crate) async fn until_attempted(&self, attempts: u32) {
+        let made = "select cast(attempts as text) from stripe_inbox
+            where state = 'pending' and not_yets = 0";
         self.until(async || {
-            let fence = DB::texts(&self.pool, "select cast(fence as text) from stripe_inbox").await;
-            let made = fence
+            let made = DB::texts(&self.pool, made).await;
+            let is_made = made
                 .first()
-                .is_none_or(|fence| fence.parse::<u32>().unwrap() >= attempts);
-            made && self.count("stripe_inbox where in_attempt").await == 0
+                .is_none_or(|made| made.parse::<u32>().unwrap() >= attempts);
+            is_made && self.count("stripe_inbox where in_attempt").await == 0
+        })
+        .await;
+    }
+
+    /// Until the one entry was leased since its fence was this one, and that attempt has ended.
+    pub(crate) async fn until_past(&self, fence: i64) {
+        let fences = "select cast(fence as text) from stripe_inbox";
+        self.until(async || {
+            let found = DB::texts(&self.pool, fences).await;
+            let is_past = found
+                .first()
+                .is_none_or(|found| found.parse::<i64>().unwrap() > fence);
+            is_past && self.count("stripe_inbox where in_attempt").await == 0
         })
         .await;
     }

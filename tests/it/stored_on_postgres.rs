@@ -370,3 +370,32 @@ async fn an_attempt_takes_four_round_trips_beside_the_handlers_and_four_for_its_
     // One to store, four to lease, one of the handler's; and the pool's look at the connection each time.
     assert_eq!(proxy.round_trips(), 1 + 4 + 4 + 1 + 3);
 }
+
+/// Those that share no row can fail by each other there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_stored_where_transactions_are_serializable_is_acknowledged() {
+    let (fresh, _) = open::<Postgres>().await;
+    let fresh = Arc::new(fresh);
+    let mut processes = Vec::new();
+    for _ in 0..2 {
+        let pool = PgPoolOptions::new().after_connect(|connection, _| {
+            let strict = "set default_transaction_isolation = serializable";
+            Box::pin(async move { connection.execute(strict).await.map(|_| ()) })
+        });
+        let pool = pool.connect(&fresh.url).await.unwrap();
+        processes.push(Stored::<Postgres>::on(Arc::clone(&fresh), pool, |inbox| {
+            inbox
+        }));
+    }
+    let worker = processes[0].beside(service(work::<Postgres>)).start();
+    for round in 0..10 {
+        let deliveries = (0..40).map(|number| {
+            let id = format!("evt_{round}_{number}");
+            deliver(&processes[number % 2], &id)
+        });
+        for answer in join_all(deliveries.map(tokio::spawn)).await {
+            assert_eq!(answer.unwrap(), StatusCode::OK);
+        }
+    }
+    drop(worker);
+}

@@ -173,6 +173,8 @@ pub struct Lease {
     pub(crate) event_id: String,
     pub(crate) endpoint: String,
     pub(crate) fence: i64,
+    /// Whether an operator has retried or released it, or a delivery has readmitted its event.
+    pub(crate) is_wanted: bool,
 }
 
 /// An entry that was leased, as a worker wants it.
@@ -234,6 +236,12 @@ pub(crate) type EntryRow = (
     Option<i64>,
 );
 
+impl Selection<'_> {
+    pub(crate) fn texts(&self) -> [Option<&str>; 4] {
+        [self.event_id, self.endpoint, self.event_type, self.error]
+    }
+}
+
 impl<'a> Arrival<'a> {
     /// The key is the event's id, unless it is one that is not deduplicated.
     pub(crate) fn new(event: &'a Event, endpoint: &'a str, key: &'a str) -> Self {
@@ -244,13 +252,6 @@ impl<'a> Arrival<'a> {
             object_id: event.object_id(),
             payload: event.bytes(),
         }
-    }
-}
-
-impl Lease {
-    /// Whether the entry was leased before this, or retried or released by an operator.
-    pub(crate) fn is_repeated(&self) -> bool {
-        self.fence > 1
     }
 }
 
@@ -273,15 +274,17 @@ impl fmt::Debug for Leased {
     }
 }
 
-/// Of a lease's row: id, endpoint, fence, bytes, attempts, "not yet"s.
-type LeasedRow = (String, String, i64, Vec<u8>, i32, i32);
+/// Of a lease's row: id, endpoint, fence, whether it is wanted, bytes, attempts, "not yet"s.
+type LeasedRow = (String, String, i64, bool, Vec<u8>, i32, i32);
 
-fn leased((event_id, endpoint, fence, payload, attempts, not_yets): LeasedRow) -> Leased {
+fn leased(row: LeasedRow) -> Leased {
+    let (event_id, endpoint, fence, is_wanted, payload, attempts, not_yets) = row;
     Leased {
         lease: Lease {
             event_id,
             endpoint,
             fence,
+            is_wanted,
         },
         payload,
         attempts: attempts.unsigned_abs(),
@@ -315,7 +318,8 @@ macro_rules! store {
     ($from:literal, $now:literal) => {
         concat!(
             "insert into stripe_inbox
-                (event_id, endpoint, event_type, account, livemode, created_at, object_id, payload)
+                (event_id, endpoint, event_type, account, livemode, created_at, object_id, payload,
+                 fence)
              ",
             $from,
             " on conflict (event_id, endpoint) do update set
@@ -326,7 +330,7 @@ macro_rules! store {
             $now,
             ", last_error = null, received_at = ",
             $now,
-            "
+            ", fence = stripe_inbox.fence + 1, wanted = true
              where stripe_inbox.state = 'quarantined' or stripe_inbox.payload is null"
         )
     };
@@ -500,7 +504,8 @@ macro_rules! inbox_statements {
         ) -> Result<bool, LedgerError> {
             let retried = query(concat!(
                 "update stripe_inbox set
-                    state = 'pending', attempts = 0, not_yets = 0, fence = fence + 1, due_at = ",
+                    state = 'pending', attempts = 0, not_yets = 0, fence = fence + 1, wanted = true,
+                    due_at = ",
                 $now,
                 ",
                     in_attempt = in_attempt or coalesce(last_error, '') = 'process_died'
@@ -522,7 +527,8 @@ macro_rules! inbox_statements {
         ) -> Result<bool, LedgerError> {
             let released = query(concat!(
                 "update stripe_inbox set
-                    state = 'pending', attempts = 0, not_yets = 0, fence = fence + 1, due_at = ",
+                    state = 'pending', attempts = 0, not_yets = 0, fence = fence + 1, wanted = true,
+                    due_at = ",
                 $now,
                 "
                  where event_id = $1 and endpoint = $2 and payload is not null

@@ -44,6 +44,7 @@ impl InboxBackend for Postgres {
             Option<String>,
             Option<String>,
             Option<i64>,
+            Option<bool>,
             Option<Vec<u8>>,
             Option<i32>,
             Option<i32>,
@@ -60,7 +61,7 @@ impl InboxBackend for Postgres {
                     attempts = entry.attempts + 1, fence = entry.fence + 1, in_attempt = true,
                     due_at = now() + $4 * interval '1 ms'
                 from due where entry.event_id = due.event_id and entry.endpoint = due.endpoint
-                returning entry.event_id, entry.endpoint, entry.fence, entry.payload,
+                returning entry.event_id, entry.endpoint, entry.fence, entry.wanted, entry.payload,
                     entry.attempts, entry.not_yets
              ), suspects as (
                 select exists (
@@ -79,15 +80,21 @@ impl InboxBackend for Postgres {
         .await
         .map_err(of_statement)?;
         let mut due = Due::default();
-        for (has_suspects, event_id, endpoint, fence, payload, attempts, not_yets) in rows {
+        for row in rows {
+            let (has_suspects, event_id, endpoint, fence, wanted, payload, attempts, not_yets) =
+                row;
             due.has_suspects = has_suspects;
-            let row = event_id.zip(endpoint).zip(fence).zip(payload);
-            let row = row.zip(attempts).zip(not_yets);
-            due.leased.extend(row.map(
-                |(((((event_id, endpoint), fence), payload), attempts), not_yets)| {
-                    leased((event_id, endpoint, fence, payload, attempts, not_yets))
-                },
-            ));
+            let (Some(event_id), Some(endpoint), Some(fence), Some(wanted)) =
+                (event_id, endpoint, fence, wanted)
+            else {
+                continue; // nothing was leased
+            };
+            let (payload, attempts) = (payload.unwrap_or_default(), attempts.unwrap_or_default());
+            let not_yets = not_yets.unwrap_or_default();
+            let row = (
+                event_id, endpoint, fence, wanted, payload, attempts, not_yets,
+            );
+            due.leased.push(leased(row));
         }
         Ok(due)
     }
@@ -133,7 +140,7 @@ impl InboxBackend for Postgres {
     inbox_statements! {
         now: "now()",
         in_ms: "now() + cast(" " as bigint) * interval '1 ms'",
-        unix_ms: "cast(extract(epoch from (" ")) * 1000 as bigint)",
+        unix_ms: "cast(floor(extract(epoch from (" ")) * 1000) as bigint)",
         of_unix_ms: "to_timestamp(cast(" " as double precision) / 1000)"
     }
 }
@@ -157,21 +164,31 @@ async fn accept_group(
                     created_at, object_id, payload, place)
          ), there as (
             select arrived.place, (
-                select case when held_by in ('guard', 'misfit') then 'held' else 'processed' end
+                select case when held_by in ('guard', 'misfit') or (held_by = 'handler' and exists (
+                        select from stripe_inbox as scrubbed
+                        where scrubbed.event_id = arrived.event_id
+                            and scrubbed.endpoint = arrived.endpoint and scrubbed.payload is null))
+                    then 'held' else 'processed' end
                 from processed_stripe_events as processed
                 where processed.event_id = arrived.event_id
                     and processed.endpoint = arrived.endpoint) as in_ledger, (
                 select case when entry.event_type = arrived.event_type then 'waits' else 'twin' end
                 from stripe_inbox as entry
                 where entry.event_id = arrived.event_id and entry.endpoint = arrived.endpoint
-                    and entry.state <> 'quarantined' and entry.payload is not null) as in_inbox
+                    and entry.payload is not null and (entry.state <> 'quarantined'
+                        or (entry.event_type <> arrived.event_type and exists (
+                            select from processed_stripe_events as held
+                            where held.event_id = arrived.event_id
+                                and held.endpoint = arrived.endpoint)))) as in_inbox
             from arrived
          ), held as (
             select processed.event_id, processed.endpoint
             from processed_stripe_events as processed
             join arrived on arrived.event_id = processed.event_id
                 and arrived.endpoint = processed.endpoint
-            where processed.held_by in ('guard', 'misfit')
+            join there on there.place = arrived.place
+            where processed.held_by is not null and there.in_ledger = 'held'
+                and there.in_inbox is distinct from 'twin'
             for update of processed skip locked
          ), readmitted as (
             delete from processed_stripe_events as processed using held
@@ -181,7 +198,7 @@ async fn accept_group(
             ",
         store!(
             "select event_id, endpoint, event_type, account, livemode, to_timestamp(created_at),
-                object_id, payload
+                object_id, payload, cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
              from arrived join there using (place)
              where there.in_inbox is null and (there.in_ledger is null
                 or (event_id, endpoint) in (select event_id, endpoint from readmitted))

@@ -49,7 +49,7 @@ impl InboxBackend for Sqlite {
                 where state = 'pending' and due_at <= cast(1000 * unixepoch('subsec') as integer)
                     and in_attempt = $1 and ($2 is null or endpoint = $2)
                 order by due_at limit $3)
-             returning event_id, endpoint, fence, payload, attempts, not_yets",
+             returning event_id, endpoint, fence, wanted, payload, attempts, not_yets",
         )
         .bind(wanted.suspects)
         .bind(wanted.endpoint)
@@ -105,26 +105,34 @@ impl InboxBackend for Sqlite {
 
 async fn accept_one(on: On<'_, Sqlite>, arrival: &Arrival<'_>) -> Result<Accepted, LedgerError> {
     let (mut on, entry) = (on, &arrival.entry);
-    let processed: Option<bool> = query_scalar(
-        "select held_by is null or held_by = 'handler' from processed_stripe_events
-         where event_id = $1 and endpoint = $2",
+    let known: Option<(bool, bool)> = query_as(
+        "select held_by is null or (held_by = 'handler' and not exists (
+                select 1 from stripe_inbox as scrubbed
+                where scrubbed.event_id = $1 and scrubbed.endpoint = $2
+                    and scrubbed.payload is null)),
+            exists (select 1 from stripe_inbox as twin
+                where twin.event_id = $1 and twin.endpoint = $2 and twin.state = 'quarantined'
+                    and twin.payload is not null and twin.event_type <> $3)
+         from processed_stripe_events where event_id = $1 and endpoint = $2",
     )
     .bind(entry.event_id)
     .bind(entry.endpoint)
+    .bind(entry.event_type)
     .persistent(on.persistent)
     .fetch_optional(&mut *on.connection)
     .await
     .map_err(of_statement)?;
-    match processed {
-        Some(true) => return Ok(Accepted::Duplicate),
+    match known {
+        Some((true, _)) => return Ok(Accepted::Duplicate),
+        Some((false, true)) => return Ok(Accepted::InFlight),
         // A guard had stopped it, or it did not fit: this delivery has passed.
-        Some(false) => {
+        Some((false, false)) => {
             Sqlite::forget(on.again(), entry.event_id, entry.endpoint).await?;
         }
         None => {}
     }
     let stored = query(store!(
-        "values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "values ($1, $2, $3, $4, $5, $6, $7, $8, cast(1000000 * unixepoch('subsec') as integer))",
         "cast(1000 * unixepoch('subsec') as integer)"
     ));
     let stored = bind_entry!(stored, entry, entry.created_unix_ms())

@@ -38,6 +38,9 @@ on_both!(
     inline_and_inbox_know_of_each_others_events,
     the_twin_of_an_event_that_waits_is_not_swallowed_by_it,
     the_twin_of_an_event_in_one_group_with_it_is_not_swallowed_by_it,
+    the_twin_of_a_quarantined_event_does_not_take_its_place,
+    a_twin_that_a_guard_stops_is_not_acknowledged_while_the_other_waits,
+    what_its_handler_has_quarantined_and_was_scrubbed_is_stored_anew,
 );
 
 async fn what_is_stored_is_run_once_by_a_worker<DB: TestBackend>() {
@@ -384,4 +387,47 @@ async fn the_twin_of_an_event_in_one_group_with_it_is_not_swallowed_by_it<DB: Te
     answers.sort();
     assert_eq!(answers, [StatusCode::OK, StatusCode::CONFLICT]);
     assert_eq!(stored.count("stripe_inbox").await, 2);
+}
+
+async fn the_twin_of_a_quarantined_event_does_not_take_its_place<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    let live = Guards::new().mode(Mode::Live);
+    let stopping = stored.again(|inbox| inbox.guards(live));
+    let thin = stopping.send(stripe::delivery(THIN_TWIN)).await;
+    assert_eq!(thin, StatusCode::OK);
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::CONFLICT);
+    let [entry] = stored.entries().await.try_into().unwrap();
+    assert_eq!(entry.event_type, "v1.checkout.session.completed");
+    assert_eq!(entry.state, EntryState::Quarantined);
+    // Once an operator has given it up, the event is.
+    let operator = axum_stripe_webhook::Operator::new("ada", "the snapshot is handled").unwrap();
+    let released = stored.operations.release("evt_1", "default", &operator);
+    released.await.unwrap();
+    let events = EventRouter::new().on("v1.checkout.session.completed", work::<DB>);
+    stored.work_off(events.build().unwrap()).await;
+    assert_eq!(stored.processed().await, (1, 1));
+}
+
+async fn a_twin_that_a_guard_stops_is_not_acknowledged_while_the_other_waits<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let live = Guards::new().mode(Mode::Live);
+    let stopping = stored.again(|inbox| inbox.guards(live));
+    let thin = stopping.send(stripe::delivery(THIN_TWIN)).await;
+    assert_eq!(thin, StatusCode::CONFLICT);
+    assert_eq!(stored.states().await, ["evt_1 pending"]);
+    assert_eq!(stored.count("processed_stripe_events").await, 0);
+}
+
+async fn what_its_handler_has_quarantined_and_was_scrubbed_is_stored_anew<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let handler = async || Disposition::Quarantine { reason: "no_order" };
+    stored.work_off(service(handler)).await;
+    stored.run("update stripe_inbox set payload = null").await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    assert_eq!(stored.states().await, ["evt_1 pending"]);
+    assert_eq!(stored.count("processed_stripe_events").await, 0);
+    stored.work_off(service(work::<DB>)).await;
+    assert_eq!(stored.processed().await, (1, 1));
 }

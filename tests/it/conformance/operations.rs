@@ -20,6 +20,8 @@ on_both!(
     entries_are_listed_page_by_page_each_once,
     a_filter_means_those_to_which_all_of_it_applies,
     an_entry_is_shown_without_its_payload,
+    a_filter_by_time_means_what_is_shown,
+    a_filter_that_no_text_can_match_finds_nothing,
     a_retry_begins_with_all_attempts_before_it,
     what_waits_for_its_next_attempt_can_be_retried_at_once,
     what_a_worker_has_is_left_alone,
@@ -131,6 +133,58 @@ async fn a_filter_means_those_to_which_all_of_it_applies<DB: TestBackend>() {
     assert_eq!(count(all().received_before(stripe::now() - hour)).await, 0);
     assert_eq!(count(all().received_before(stripe::now() + hour)).await, 5);
     assert_eq!(count(all().page(0)).await, 1);
+}
+
+async fn a_filter_by_time_means_what_is_shown<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    for number in 0..20 {
+        let id = format!("evt_{number}");
+        assert_eq!(stored.deliver(&id).await, StatusCode::OK);
+        let shown = stored
+            .operations
+            .show(&id, "default")
+            .await
+            .unwrap()
+            .unwrap();
+        let one = EntryFilter::new().event_id(&*id);
+        let from = one.clone().received_from(shown.received_at);
+        assert_eq!(
+            stored
+                .operations
+                .list(&from, None)
+                .await
+                .unwrap()
+                .entries
+                .len(),
+            1
+        );
+        let before = one.received_before(shown.received_at);
+        assert!(
+            stored
+                .operations
+                .list(&before, None)
+                .await
+                .unwrap()
+                .entries
+                .is_empty()
+        );
+    }
+}
+
+async fn a_filter_that_no_text_can_match_finds_nothing<DB: TestBackend>() {
+    let stored = all_states::<DB>().await;
+    let all = EntryFilter::new;
+    for filter in [
+        all().event_id("\0"),
+        all().endpoint("a\0"),
+        all().event_type("\0b"),
+        all().error("\0"),
+    ] {
+        let found = stored.operations.list(&filter, None).await.unwrap();
+        assert!(found.entries.is_empty());
+        let retried = stored.operations.retry_many(&filter, &operator()).await;
+        assert!(retried.unwrap().is_empty());
+    }
 }
 
 async fn an_entry_is_shown_without_its_payload<DB: TestBackend>() {

@@ -282,9 +282,10 @@ async fn a_release_takes_only_the_bytes_that_it_has_read<DB: TestBackend>() {
             layer.guards(Guards::new().mode(Mode::Live))
         })
         .await;
+    let event = stripe::event("evt_1");
     let genuine = async {
         door.wait_for_arrival().await;
-        let kept = strict.body(stripe::delivery(&stripe::event("evt_1"))).await;
+        let kept = strict.body(stripe::delivery(&event)).await;
         door.open(1);
         kept
     };
@@ -292,7 +293,7 @@ async fn a_release_takes_only_the_bytes_that_it_has_read<DB: TestBackend>() {
     assert_eq!((released, &*kept), (StatusCode::NOT_FOUND, "kept\n"));
     assert_eq!(rows(&endpoint).await, (1, 0, 1));
     let bytes = <DB as TestBackend>::payload(&endpoint.pool).await;
-    assert_eq!(bytes, stripe::event("evt_1").as_bytes());
+    assert_eq!(bytes, event.as_bytes());
 }
 
 async fn a_router_without_a_handler_leaves_the_event_where_it_was<DB: TestBackend>() {

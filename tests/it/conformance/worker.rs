@@ -31,6 +31,11 @@ on_both!(
     a_late_worker_cannot_complete_what_another_has_finished,
     a_late_worker_cannot_complete_what_another_has_failed_with,
     a_late_worker_cannot_complete_what_an_operator_has_retried,
+    a_late_workers_failure_says_nothing_of_what_another_has,
+    a_late_workers_failure_does_not_undo_an_operators_retry,
+    a_late_worker_cannot_complete_what_was_gone_and_stored_anew,
+    a_service_that_panics_when_it_is_cloned_has_failed_once,
+    what_an_attempt_has_not_begun_with_nobody_handles_goes,
     an_event_whose_process_died_runs_alone,
     an_event_whose_process_died_at_its_last_attempt_is_dead_without_another,
     what_is_no_event_is_dead_at_once,
@@ -284,6 +289,11 @@ struct Late<DB: TestBackend> {
 
 impl<DB: TestBackend> Late<DB> {
     async fn new() -> Self {
+        Self::whose_step(Ok(())).await
+    }
+
+    /// One whose step before the transaction ends like this.
+    async fn whose_step(ends: Result<(), StatusCode>) -> Self {
         let (stored, door) = (Stored::<DB>::new().await, Door::closed());
         let runs = Arc::new(AtomicUsize::new(0));
         assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
@@ -293,7 +303,7 @@ impl<DB: TestBackend> Late<DB> {
                 let door = door.clone();
                 async move {
                     door.pass().await;
-                    Ok::<_, StatusCode>(())
+                    ends
                 }
             }
         };
@@ -381,6 +391,121 @@ async fn a_late_worker_cannot_complete_what_an_operator_has_retried<DB: TestBack
     second.stop().await;
     assert_eq!(stored.processed().await, (1, 1));
     assert_eq!(late.runs.load(Ordering::SeqCst), 0);
+}
+
+async fn a_late_workers_failure_says_nothing_of_what_another_has<DB: TestBackend>() {
+    let late = Late::<DB>::whose_step(Err(StatusCode::BAD_GATEWAY)).await;
+    let (door, stored) = (Door::closed(), &late.stored);
+    let step = {
+        let door = door.clone();
+        move |_event| {
+            let door = door.clone();
+            async move {
+                door.pass().await;
+                Ok::<_, StatusCode>(())
+            }
+        }
+    };
+    let other = stored.worker(service(work::<DB>)).prepare(step).start();
+    door.wait_for_arrival().await;
+    let before = one(stored).await;
+    late.go_on().await;
+    assert_eq!(one(stored).await, before);
+    assert_eq!(stored.count("stripe_inbox where in_attempt").await, 1);
+    door.open(1);
+    stored.until_empty().await;
+    other.stop().await;
+    assert_eq!(stored.processed().await, (1, 1));
+}
+
+async fn a_late_workers_failure_does_not_undo_an_operators_retry<DB: TestBackend>() {
+    let late = Late::<DB>::whose_step(Err(StatusCode::GONE)).await;
+    let operator = Operator::new("ada", "now").unwrap();
+    let retried = late.stored.operations.retry("evt_1", "default", &operator);
+    retried.await.unwrap();
+    let before = one(&late.stored).await;
+    late.go_on().await;
+    assert_eq!(one(&late.stored).await, before);
+    assert_eq!((before.state, before.attempts), (EntryState::Pending, 0));
+}
+
+async fn a_late_worker_cannot_complete_what_was_gone_and_stored_anew<DB: TestBackend>() {
+    let late = Late::<DB>::new().await;
+    let stored = &late.stored;
+    stored.work_off(service(async || Disposition::Ignore)).await;
+    assert_eq!(stored.count("stripe_inbox").await, 0);
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let door = Door::closed();
+    let step = {
+        let door = door.clone();
+        move |_event| {
+            let door = door.clone();
+            async move {
+                door.pass().await;
+                Ok::<_, StatusCode>(())
+            }
+        }
+    };
+    let other = stored.worker(service(work::<DB>)).prepare(step).start();
+    door.wait_for_arrival().await;
+    late.go_on().await;
+    assert_eq!(late.runs.load(Ordering::SeqCst), 0);
+    door.open(1);
+    stored.until_empty().await;
+    other.stop().await;
+    assert_eq!(stored.processed().await, (1, 1));
+}
+
+/// A service that panics the first time that it is cloned.
+struct Fragile<S>(S, Arc<AtomicBool>);
+
+impl<S: Clone> Clone for Fragile<S> {
+    fn clone(&self) -> Self {
+        assert!(self.1.swap(true, Ordering::SeqCst), "as a service may");
+        Self(self.0.clone(), self.1.clone())
+    }
+}
+
+impl<S: tower::Service<axum::extract::Request>> tower::Service<axum::extract::Request>
+    for Fragile<S>
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = S::Future;
+
+    fn poll_ready(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), S::Error>> {
+        self.0.poll_ready(context)
+    }
+
+    fn call(&mut self, request: axum::extract::Request) -> S::Future {
+        self.0.call(request)
+    }
+}
+
+async fn a_service_that_panics_when_it_is_cloned_has_failed_once<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    for id in ["evt_1", "evt_2"] {
+        assert_eq!(stored.deliver(id).await, StatusCode::OK);
+    }
+    stored
+        .work_off(Fragile(service(work::<DB>), Arc::default()))
+        .await;
+    assert_eq!(stored.processed().await, (2, 2));
+}
+
+/// A process that has died says nothing of whether anybody wants the event.
+async fn what_an_attempt_has_not_begun_with_nobody_handles_goes<DB: TestBackend>() {
+    let stored = Stored::<DB>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    stored
+        .run("update stripe_inbox set in_attempt = true, attempts = 1, fence = fence + 1")
+        .await;
+    let nobody = EventRouter::new().on("invoice.paid", work::<DB>);
+    stored.work_off(nobody.build().unwrap()).await;
+    assert_eq!(stored.count("stripe_inbox").await, 0);
 }
 
 async fn an_event_whose_process_died_runs_alone<DB: TestBackend>() {
