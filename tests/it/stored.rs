@@ -11,15 +11,16 @@ use axum::{
     routing::post,
 };
 use axum_stripe_webhook::{
-    Inbox, InboxOperations, InboxWorker,
+    Inbox, InboxOperations, InboxWorker, VerifiedStripeEvent,
     inbox::{EntryFilter, RetryPolicy, StoredEntry},
 };
+use futures_util::future::BoxFuture;
 use sqlx::Pool;
 use tower::{Service, ServiceExt};
 
 use crate::{
     database::{Fresh, TestBackend, open},
-    endpoint::WAIT_MAX,
+    endpoint::{Door, WAIT_MAX},
     stripe,
 };
 
@@ -44,6 +45,22 @@ where
     T: 'static,
 {
     handler.into_service()
+}
+
+/// A step before the transaction that stops at a door, and ends like this.
+pub(crate) fn stops_at(
+    door: &Door,
+    ends: Result<(), StatusCode>,
+) -> impl Fn(VerifiedStripeEvent) -> BoxFuture<'static, Result<(), StatusCode>> + Send + Sync + 'static
+{
+    let door = door.clone();
+    move |_event| {
+        let door = door.clone();
+        Box::pin(async move {
+            door.pass().await;
+            ends
+        })
+    }
 }
 
 impl<DB: TestBackend> Stored<DB> {

@@ -11,7 +11,7 @@ use axum_stripe_webhook::{
 use crate::{
     database::TestBackend,
     endpoint::{Door, work},
-    stored::{Stored, service},
+    stored::{Stored, service, stops_at},
     stripe,
 };
 
@@ -252,16 +252,7 @@ async fn what_a_worker_has_is_left_alone<DB: TestBackend>() {
     let (stored, door) = (Stored::<DB>::new().await, Door::closed());
     assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
     // Before its transaction: on SQLite nobody could write otherwise.
-    let step = {
-        let door = door.clone();
-        move |_event| {
-            let door = door.clone();
-            async move {
-                door.pass().await;
-                Ok::<_, StatusCode>(())
-            }
-        }
-    };
+    let step = stops_at(&door, Ok(()));
     let worker = stored.worker(service(work::<DB>)).prepare(step).start();
     door.wait_for_arrival().await;
     let (operations, operator) = (&stored.operations, operator());

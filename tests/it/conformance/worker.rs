@@ -18,7 +18,7 @@ use tower::limit::ConcurrencyLimitLayer;
 use crate::{
     database::TestBackend,
     endpoint::{Door, behind, work},
-    stored::{Stored, service},
+    stored::{Stored, service, stops_at},
     stripe,
 };
 
@@ -297,16 +297,7 @@ impl<DB: TestBackend> Late<DB> {
         let (stored, door) = (Stored::<DB>::new().await, Door::closed());
         let runs = Arc::new(AtomicUsize::new(0));
         assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
-        let step = {
-            let door = door.clone();
-            move |_event| {
-                let door = door.clone();
-                async move {
-                    door.pass().await;
-                    ends
-                }
-            }
-        };
+        let step = stops_at(&door, ends);
         let handler = {
             let runs = runs.clone();
             move |tx: EventTx<DB>| async move {
@@ -371,16 +362,7 @@ async fn a_late_worker_cannot_complete_what_an_operator_has_retried<DB: TestBack
     let retried = late.stored.operations.retry("evt_1", "default", &operator);
     retried.await.unwrap();
     let (door, stored) = (Door::closed(), &late.stored);
-    let step = {
-        let door = door.clone();
-        move |_event| {
-            let door = door.clone();
-            async move {
-                door.pass().await;
-                Ok::<_, StatusCode>(())
-            }
-        }
-    };
+    let step = stops_at(&door, Ok(()));
     let second = stored.worker(service(work::<DB>)).prepare(step).start();
     door.wait_for_arrival().await;
     assert_eq!(one(stored).await.attempts, 1, "as the late worker's own");
@@ -396,16 +378,7 @@ async fn a_late_worker_cannot_complete_what_an_operator_has_retried<DB: TestBack
 async fn a_late_workers_failure_says_nothing_of_what_another_has<DB: TestBackend>() {
     let late = Late::<DB>::whose_step(Err(StatusCode::BAD_GATEWAY)).await;
     let (door, stored) = (Door::closed(), &late.stored);
-    let step = {
-        let door = door.clone();
-        move |_event| {
-            let door = door.clone();
-            async move {
-                door.pass().await;
-                Ok::<_, StatusCode>(())
-            }
-        }
-    };
+    let step = stops_at(&door, Ok(()));
     let other = stored.worker(service(work::<DB>)).prepare(step).start();
     door.wait_for_arrival().await;
     let before = one(stored).await;
@@ -436,16 +409,7 @@ async fn a_late_worker_cannot_complete_what_was_gone_and_stored_anew<DB: TestBac
     assert_eq!(stored.count("stripe_inbox").await, 0);
     assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
     let door = Door::closed();
-    let step = {
-        let door = door.clone();
-        move |_event| {
-            let door = door.clone();
-            async move {
-                door.pass().await;
-                Ok::<_, StatusCode>(())
-            }
-        }
-    };
+    let step = stops_at(&door, Ok(()));
     let other = stored.worker(service(work::<DB>)).prepare(step).start();
     door.wait_for_arrival().await;
     late.go_on().await;
