@@ -1,6 +1,9 @@
 //! What Stripe would send.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    sync::LazyLock,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use axum::{body::Body, http::Request};
 use axum_stripe_webhook::{SigningSecret, Verifier, testing::sign_test_payload};
@@ -29,8 +32,10 @@ pub(crate) fn event(id: &str) -> String {
     event_of_type(id, "checkout.session.completed")
 }
 
+/// Made when the tests began: the same each time, also across the end of a second.
 pub(crate) fn event_of_type(id: &str, event_type: &str) -> String {
-    event_made_at(id, event_type, unix_now())
+    static BEGUN: LazyLock<u64> = LazyLock::new(unix_now);
+    event_made_at(id, event_type, *BEGUN)
 }
 
 /// One that was made at an instant, in Unix seconds.
