@@ -21,7 +21,7 @@ const ERROR_BYTES_MAX: usize = 255;
 
 /// What a worker writes of an entry whose process has died in its last attempt; the statement for an
 /// operator's retry looks for it.
-pub(crate) const PROCESS_DIED: &str = "process_died";
+const PROCESS_DIED: &str = "process_died";
 
 /// What it writes of bytes that are no event: somebody else has written them.
 const NOT_AN_EVENT: &str = "not_an_event";
@@ -56,11 +56,11 @@ impl<DB: Ledger> Attempt<DB> {
         let begun_at = Instant::now();
         let payload = mem::take(&mut self.leased.payload);
         let leased = &self.leased;
-        if self.is_suspect && self.policy.is_exhausted(leased.attempts) {
+        if self.is_suspect
+            && let Some(attempts) = self.policy.exhausted(leased.attempts)
+        {
             let failed = (Failure::Permanent, PROCESS_DIED.into());
-            return self
-                .end(begun_at, self.policy.attempts(leased.attempts), failed)
-                .await;
+            return self.end(begun_at, attempts, failed).await;
         }
         let Some(service) = service else {
             let failed = (Failure::Broken, Answer::HandlerPanicked.code().into());

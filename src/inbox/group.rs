@@ -163,20 +163,19 @@ impl Outcomes {
             let Some((event_type, stored)) = self.0.get_mut(&key) else {
                 continue;
             };
-            let is_twin = waiting.event.event_type() != event_type;
-            // A client that has gone does not hear of it.
-            let _ = waiting.answer.send(match is_twin {
+            let told = match waiting.event.event_type() == event_type {
+                true => stored.clone(),
                 // Its twin may be one that nobody handles: what becomes of that must be seen first.
-                true => Stored::Accepted(Accepted::InFlight),
-                false => stored.clone(),
-            });
-            if is_twin {
-                continue;
-            }
+                false => Stored::Accepted(Accepted::InFlight),
+            };
             // A copy in the same group is one of what was stored with the first.
-            if let Stored::Accepted(accepted @ Accepted::Stored) = stored {
+            if let (Stored::Accepted(Accepted::Stored), Stored::Accepted(accepted)) =
+                (&told, stored)
+            {
                 *accepted = Accepted::Duplicate;
             }
+            // A client that has gone does not hear of it.
+            let _ = waiting.answer.send(told);
         }
     }
 }

@@ -59,9 +59,9 @@
 //! A worker that dies leaves entries that fall due by themselves when their leases end. Nobody knows
 //! which of them has killed it: each runs once with nothing else of its worker. A worker that was
 //! paused for longer than its lease can do nothing any more: the server ends its transaction, and what
-//! it writes later about the entry is fenced off by a number that only grows, and that begins with the time:
-//! an entry which was gone and came back is ahead of itself. Attempts stand written
-//! before the handler runs, so an event that kills its process is dead after as many.
+//! it writes later about the entry is fenced off by a number that only grows, and that begins with the
+//! time: an entry which was gone and came back is ahead of itself. Attempts stand written before the
+//! handler runs, so an event that kills its process is dead after as many.
 //!
 //! What a handler has inline and not here: the request's headers, path, peer and the extensions of outer
 //! layers, and the secret's name and the signing time of the event.
@@ -105,9 +105,9 @@
 //!
 //! # Round trips
 //!
-//! On Postgres one for a group that is stored; beside the handler's own, four for an attempt, one more for one
-//! that fails, and three for each lease of several entries, which is not prepared: four then. Without persistent
-//! statements all that are outside a transaction have one.
+//! On Postgres one for a group that is stored; four for a lease of several entries, which has a
+//! transaction and is not prepared; four for an attempt, beside the handler's own; and four more to write
+//! down one that has failed. Without persistent statements, all statements outside a transaction have one.
 //!
 //! # Retention
 //!

@@ -113,19 +113,13 @@ impl<DB: Ledger> Retention<DB> {
     /// Dropped half way, what was swept by then is.
     pub async fn sweep(&self) -> Result<Swept, OperationError> {
         let mut swept = Swept::default();
-        let mut is_done = [false; 3];
-        for _ in 0..BATCHES_MAX {
-            let [events, objects, payloads] = &mut is_done;
-            self.batch(events, &mut swept.events, Kind::Events).await?;
-            self.batch(objects, &mut swept.objects, Kind::Objects)
-                .await?;
-            self.batch(payloads, &mut swept.payloads, Kind::Payloads)
-                .await?;
-            if is_done == [true; 3] {
-                return Ok(swept);
-            }
+        for (kind, sum) in [
+            (Kind::Events, &mut swept.events),
+            (Kind::Objects, &mut swept.objects),
+            (Kind::Payloads, &mut swept.payloads),
+        ] {
+            swept.is_partial |= !self.sweep_all(kind, sum).await?;
         }
-        swept.is_partial = true;
         Ok(swept)
     }
 
@@ -140,15 +134,19 @@ impl<DB: Ledger> Retention<DB> {
         }
     }
 
-    async fn batch(
-        &self,
-        is_done: &mut bool,
-        sum: &mut u64,
-        kind: Kind,
-    ) -> Result<(), LedgerError> {
-        if *is_done {
-            return Ok(());
+    /// False: there is more than one sweep takes.
+    async fn sweep_all(&self, kind: Kind, sum: &mut u64) -> Result<bool, LedgerError> {
+        for _ in 0..BATCHES_MAX {
+            let rows = self.batch(kind).await?;
+            *sum = sum.saturating_add(rows);
+            if rows < BATCH.unsigned_abs() {
+                return Ok(true);
+            }
         }
+        Ok(false)
+    }
+
+    async fn batch(&self, kind: Kind) -> Result<u64, LedgerError> {
         let mut idle = self.ledger.idle_besides().await?;
         let on = idle.on();
         let rows = match kind {
@@ -160,10 +158,7 @@ impl<DB: Ledger> Retention<DB> {
             }
             Kind::Payloads => within_statement(DB::scrub(on, self.payload_age_max, BATCH)).await,
         };
-        let rows = idle.settle(rows).await?;
-        *sum = sum.saturating_add(rows);
-        *is_done = rows < BATCH.unsigned_abs();
-        Ok(())
+        idle.settle(rows).await
     }
 }
 

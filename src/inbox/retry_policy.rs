@@ -132,15 +132,10 @@ impl RetryPolicy {
         Some(doubled(self.retry_time_first, retries).min(self.retry_time_max))
     }
 
-    /// Whether an entry that was taken for this attempt, because the process of the one before has died,
-    /// is not to be run any more.
-    pub(crate) fn is_exhausted(&self, attempt: u32) -> bool {
-        attempt > self.attempts_max
-    }
-
-    /// Of an entry that is exhausted, the attempts that were made.
-    pub(crate) fn attempts(&self, attempt: u32) -> u32 {
-        attempt.min(self.attempts_max)
+    /// The attempts that were made of an entry which was taken for this one, because the process of the
+    /// one before has died, if it is not to be run any more.
+    pub(crate) fn exhausted(&self, attempt: u32) -> Option<u32> {
+        (attempt > self.attempts_max).then_some(self.attempts_max)
     }
 
     /// Decides about an entry after an attempt. `random` is at least 0 and below 1.

@@ -336,9 +336,8 @@ where
         }
     }
 
-    /// Takes one entry whose last attempt left no outcome, and runs it with nothing else in this
-    /// process: it may well be what has killed the other one.
-    /// False: somebody else was quicker, or has it still.
+    /// Takes one entry whose last attempt left no outcome, and runs it with nothing else of this worker:
+    /// it may well be what has killed the other process. False: somebody else was quicker, or has it still.
     async fn run_suspect(&mut self) -> bool {
         while self.slots.join_next().await.is_some() {}
         if *self.stopped.borrow() {
@@ -370,7 +369,7 @@ where
         Next::Later(pause.min(PAUSE_MAX.max(self.worker.poll_interval)))
     }
 
-    // Alone: or the service would have to be `Sync`.
+    // Borrowed mutably: shared across an await, the service would have to be `Sync`.
     async fn lease(&mut self, limit: usize, suspects: bool) -> Result<Due, LedgerError> {
         let wanted = Wanted {
             endpoint: self.worker.endpoint.as_deref(),

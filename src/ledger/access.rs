@@ -30,7 +30,14 @@ pub struct On<'c, DB: Database> {
     pub(crate) persistent: bool,
 }
 
-impl<DB: Database> On<'_, DB> {
+impl<'c, DB: Database> On<'c, DB> {
+    pub(super) fn new(connection: &'c mut PoolConnection<DB>, persistent: bool) -> Self {
+        Self {
+            connection,
+            persistent,
+        }
+    }
+
     /// The same, for one statement of several.
     pub(crate) fn again(&mut self) -> On<'_, DB> {
         On {
@@ -143,10 +150,7 @@ impl<DB: Ledger> LedgerAccess<DB> {
 
 impl<DB: Ledger> Idle<DB> {
     pub(crate) fn on(&mut self) -> On<'_, DB> {
-        On {
-            connection: &mut **self.connection,
-            persistent: self.is_persistent,
-        }
+        On::new(&mut self.connection, self.is_persistent)
     }
 
     /// The server gives its statements up, too.

@@ -68,6 +68,16 @@ macro_rules! settled {
     };
 }
 
+/// Has the COMMIT wait for this server's own disk at least, as a column: with `synchronous_commit` off it
+/// is answered before it is durable. Every value but `off` waits for that or more.
+macro_rules! durable {
+    () => {
+        "set_config('synchronous_commit', case current_setting('synchronous_commit')
+            when 'off' then 'local' else current_setting('synchronous_commit') end, true)"
+    };
+}
+pub(super) use durable;
+
 type Settled = (i64, String, String, String);
 pub(super) use settled;
 
@@ -143,16 +153,14 @@ impl Backend for Postgres {
         Ok(transaction_id)
     }
 
-    /// A COMMIT with `synchronous_commit` off is answered before it is durable. `local` waits for this
-    /// server's own disk, and every other value for that or more.
     async fn close(on: On<'_, Self>, seal: &i64) -> Result<(), LedgerError> {
-        let (transaction_id, ..): (Option<i64>, String, String) = query_as(
+        let (transaction_id, ..): (Option<i64>, String, String) = query_as(concat!(
             "select
                 pg_current_xact_id_if_assigned()::text::bigint,
                 set_config('axum_stripe_webhook.transaction', 'closed', true),
-                set_config('synchronous_commit', case current_setting('synchronous_commit')
-                    when 'off' then 'local' else current_setting('synchronous_commit') end, true)",
-        )
+                ",
+            durable!()
+        ))
         .persistent(on.persistent)
         .fetch_one(on.connection)
         .await

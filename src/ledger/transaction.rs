@@ -193,7 +193,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         payload: &[u8],
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
-        // The ledger first, as everywhere: or two that wait for each other would deadlock.
+        // The ledger first, as whoever keeps an event does: or the two would wait for each other.
         let time_max = self.claim_time_max();
         within(
             time_max,
@@ -239,10 +239,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// commits it.
     pub(crate) async fn commit(&mut self) -> Result<(), LedgerError> {
         let seal = self.seal.as_ref().ok_or(LedgerError::Ended)?;
-        let on = On {
-            connection: &mut **self.connection,
-            persistent: self.is_persistent,
-        };
+        let on = On::new(&mut self.connection, self.is_persistent);
         let closed = within(STATEMENT_TIME_MAX, DB::close(on, seal)).await;
         if !cfg!(axum_stripe_webhook_without = "last_statement") {
             closed?;
@@ -260,10 +257,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Rolls back, so that the connection can go back to the pool.
     pub(crate) async fn rollback(&mut self) -> Result<(), LedgerError> {
         if let Some(seal) = &self.seal {
-            let on = On {
-                connection: &mut **self.connection,
-                persistent: self.is_persistent,
-            };
+            let on = On::new(&mut self.connection, self.is_persistent);
             within(STATEMENT_TIME_MAX, DB::disarm(on, seal)).await?;
         }
         self.refuse_open_savepoint()?;
@@ -281,10 +275,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     }
 
     pub(crate) fn on(&mut self) -> On<'_, DB> {
-        On {
-            connection: &mut self.connection,
-            persistent: self.is_persistent,
-        }
+        On::new(&mut self.connection, self.is_persistent)
     }
 
     pub(crate) fn connection(&self) -> &DB::Connection {

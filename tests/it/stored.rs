@@ -47,6 +47,12 @@ where
     handler.into_service()
 }
 
+/// The one entry that there is.
+pub(crate) async fn one<DB: TestBackend>(stored: &Stored<DB>) -> StoredEntry {
+    let [entry] = stored.entries().await.try_into().unwrap();
+    entry
+}
+
 /// A step before the transaction that stops at a door, and ends like this.
 pub(crate) fn stops_at(
     door: &Door,

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::ledger::{
     Entry, LedgerError, Limits, On, bind_entry,
-    postgres::{of_statement, server_ms, settled},
+    postgres::{durable, of_statement, server_ms, settled},
 };
 
 impl InboxBackend for Postgres {
@@ -212,8 +212,9 @@ async fn accept_group(
                 when there.in_ledger = 'processed' or there.in_inbox = 'waits' then 'duplicate'
                 when there.in_ledger = 'held' or there.in_inbox = 'twin' then 'in_flight'
                 else '' end,
-            set_config('synchronous_commit', case current_setting('synchronous_commit')
-                when 'off' then 'local' else current_setting('synchronous_commit') end, true)
+            ",
+        durable!(),
+        "
          from arrived join there using (place)"
     ))
     .bind(column!(arrival, arrival.entry.event_id))

@@ -19,6 +19,7 @@ mod endpoints;
 mod guards;
 mod handlers;
 mod inbox;
+mod late;
 mod once;
 mod operations;
 mod order;
