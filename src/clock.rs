@@ -2,11 +2,24 @@
 
 use std::time::{Duration, SystemTime};
 
+use http::Extensions;
+
 use crate::signature::{SecretError, SigningSecret, Verifier};
 
 #[expect(clippy::disallowed_methods, reason = "this is the one place")]
 pub(crate) fn now() -> SystemTime {
     SystemTime::now()
+}
+
+/// When a request with these extensions is received.
+pub(crate) fn received_at(extensions: &Extensions) -> SystemTime {
+    #[cfg(feature = "testing")]
+    if let Some(clock) = extensions.get::<crate::testing::FixedClock>() {
+        return clock.now();
+    }
+    #[cfg(not(feature = "testing"))]
+    let _unused = extensions;
+    now()
 }
 
 impl Verifier {

@@ -97,7 +97,6 @@ struct Verified {
 /// A genuine delivery.
 pub(crate) struct Received {
     /// Of the request, whose body is the event's.
-    #[cfg_attr(not(feature = "_database"), expect(dead_code, reason = "the layer's"))]
     pub(crate) parts: Parts,
     pub(crate) event: VerifiedStripeEvent,
     pub(crate) provided: Provided,
@@ -170,9 +169,11 @@ impl VerifiedStripeEvent {
             .ok_or(StripeEventRejection::UnknownEndpoint)?;
         let bytes = body::read(body).await?;
         let header = signature_header(&parts.headers).map_err(StripeEventRejection::NotVerified)?;
-        let event = provided
-            .verifier
-            .verify_and_parse(bytes, header, clock::now())?;
+        let event = provided.verifier.verify_and_parse(
+            bytes,
+            header,
+            clock::received_at(&parts.extensions),
+        )?;
         Ok(Received {
             parts,
             event,
@@ -212,11 +213,14 @@ where
             return Ok(event.clone());
         }
         let Received {
-            event, provided, ..
+            parts,
+            event,
+            provided,
         } = Self::receive(request, state).await?;
         if let Some(guards) = provided.guards {
             let stopped = |reason| StripeEventRejection::of_stopped(&event, reason, &guards);
-            guards.check(&event, clock::now()).map_err(stopped)?;
+            let now = clock::received_at(&parts.extensions);
+            guards.check(&event, now).map_err(stopped)?;
         }
         Ok(event)
     }

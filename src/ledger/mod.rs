@@ -80,6 +80,22 @@ macro_rules! shared_statements {
             .map_err(of_statement)
         }
 
+        #[cfg(feature = "testing")]
+        async fn processed(
+            on: On<'_, Self>,
+            limit: i64,
+        ) -> Result<Vec<super::ProcessedRow>, LedgerError> {
+            query_as(
+                "select event_id, endpoint, held_by from processed_stripe_events
+                 order by event_id, endpoint limit $1",
+            )
+            .bind(limit)
+            .persistent(on.persistent)
+            .fetch_all(on.connection)
+            .await
+            .map_err(of_statement)
+        }
+
         async fn forget(
             on: On<'_, Self>,
             event_id: &str,
@@ -314,6 +330,13 @@ pub trait Backend: Database {
         entry: &Entry<'_>,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
+    /// The first events of the ledger, by their keys.
+    #[cfg(feature = "testing")]
+    fn processed(
+        on: On<'_, Self>,
+        limit: i64,
+    ) -> impl Future<Output = Result<Vec<ProcessedRow>, LedgerError>> + Send;
+
     /// Deletes the entry of an event that is held. False: none is.
     fn forget(
         on: On<'_, Self>,
@@ -375,6 +398,10 @@ pub trait Backend: Database {
     /// See [`migrate`].
     fn migrate(pool: &Pool<Self>) -> impl Future<Output = Result<(), MigrateError>> + Send;
 }
+
+/// Event id, endpoint, and what holds it.
+#[cfg(feature = "testing")]
+pub(crate) type ProcessedRow = (String, String, Option<String>);
 
 /// The server's own margin, and time for its answer to come.
 const ABANDONED_TIME_MARGIN: Duration = Duration::from_secs(10);

@@ -75,7 +75,7 @@ impl Receiver {
     fn guard(&self, received: &Received) -> Result<Option<StopReason>, StripeEventRejection> {
         let event = &received.event;
         let guards = received.provided.guards.as_ref().unwrap_or(&self.guards);
-        match guards.check(event, clock::now()) {
+        match guards.check(event, clock::received_at(&received.parts.extensions)) {
             Ok(()) => Ok(None),
             Err(reason) if guards.when_stopped == WhenStopped::Quarantine => Ok(Some(reason)),
             Err(reason) => Err(StripeEventRejection::of_stopped(event, reason, guards)),

@@ -68,6 +68,8 @@ use tower_service::Service;
 
 pub use builder::{EventRouterBuilder, RouterError, UnknownType};
 pub use coverage::{Coverage, CoverageRow, CriticalType, Flow, Handling};
+#[cfg(test)]
+pub(crate) use known::KNOWN;
 
 use crate::{disposition::Ending, event::Event, extract::VerifiedUpstream, telemetry};
 

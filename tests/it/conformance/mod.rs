@@ -26,4 +26,5 @@ mod order;
 mod prepare;
 mod privacy;
 mod quarantine;
+mod simulated;
 mod worker;
