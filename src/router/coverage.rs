@@ -1,5 +1,7 @@
 use std::fmt;
 
+use serde::{Serialize, Serializer};
+
 /// An enum of flows, each with its name and the types of event that it cannot do without.
 macro_rules! flows {
     ($(#[$meta:meta])* $name:ident {
@@ -236,12 +238,51 @@ impl Handling {
             Self::Missing => "MISSING",
         }
     }
+
+    /// The word in JSON, which is not there to strike the eye.
+    fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            handling => handling.word(),
+        }
+    }
 }
 
 /// Which of the types that its flows need a service handles.
 ///
 /// `Display` is a table of at most 100 columns: a part for each flow, a line for each type, the
 /// reason behind those that are missing, and a count in the last line.
+///
+/// As JSON it is what `stripe-webhook coverage` reads of a service that runs: `event_types` with the
+/// `flow`, the `event_type`, the `handling` (`handled`, `fallback`, `ignored` or `missing`) and the `why`
+/// of each, and how many are `missing`. There is nothing secret in it, and it need not be seen from
+/// outside: let the route stand where the service's own pages do.
+///
+/// ```
+/// use axum::{Router, http::StatusCode, routing::{get, post}};
+/// use axum_stripe_webhook::{EventRouter, router::Flow};
+///
+/// async fn fulfil() -> StatusCode {
+///     StatusCode::OK
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let events = EventRouter::new()
+///     .on_prefix("checkout.session.", fulfil)
+///     .ignore(["issuing_authorization.request"])
+///     .build()?;
+/// let report = serde_json::to_string(&events.coverage(&[Flow::Checkout, Flow::Issuing]))?;
+/// assert!(report.starts_with(
+///     r#"{"event_types":[{"flow":"checkout","event_type":"checkout.session.completed","handling":"handled","#
+/// ));
+/// assert!(report.ends_with(r#""missing":0}"#));
+///
+/// let app: Router = Router::new()
+///     .route("/webhooks/stripe", post(events))
+///     .route("/events/coverage", get(async || report));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coverage {
     rows: Vec<CoverageRow>,
@@ -316,6 +357,41 @@ impl fmt::Display for Coverage {
             count(Handling::Ignored),
             count(Handling::Missing),
         )
+    }
+}
+
+impl Serialize for Coverage {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let report = Report {
+            event_types: self.rows.iter().map(ReportRow::of).collect(),
+            missing: self.missing().count(),
+        };
+        report.serialize(serializer)
+    }
+}
+
+#[derive(Serialize)]
+struct Report {
+    event_types: Vec<ReportRow>,
+    missing: usize,
+}
+
+#[derive(Serialize)]
+struct ReportRow {
+    flow: &'static str,
+    event_type: &'static str,
+    handling: &'static str,
+    why: &'static str,
+}
+
+impl ReportRow {
+    fn of(row: &CoverageRow) -> Self {
+        Self {
+            flow: row.flow.name(),
+            event_type: row.event_type,
+            handling: row.handling.code(),
+            why: row.why,
+        }
     }
 }
 
@@ -411,6 +487,25 @@ issuing
 
 5 event types: 1 handled, 1 by fallback, 1 ignored, 2 missing";
         assert_eq!(coverage.to_string(), table);
+    }
+
+    #[test]
+    fn as_json_it_has_a_row_for_each_type_and_a_count() {
+        let coverage = Coverage::of(&[Flow::Issuing], |_| Handling::Missing);
+        assert_eq!(
+            serde_json::to_string(&coverage).unwrap(),
+            r#"{"event_types":[{"flow":"issuing","event_type":"issuing_authorization.request","handling":"missing","why":"unanswered after 2 s, it is decided by Stripe's default"}],"missing":1}"#
+        );
+        for (handling, word) in [
+            (Handling::Handled, "handled"),
+            (Handling::ByFallback, "fallback"),
+            (Handling::Ignored, "ignored"),
+        ] {
+            let report = serde_json::to_value(Coverage::of(&[Flow::Issuing], |_| handling));
+            let report = report.unwrap();
+            assert_eq!(report["event_types"][0]["handling"], word);
+            assert_eq!(report["missing"], 0);
+        }
     }
 
     #[test]

@@ -138,6 +138,7 @@
 //! | `POST /orders` | the shop | 201 with the order's id; 422 |
 //! | `GET /orders/{id}` | the shop | 200; 404 |
 //! | `GET /events` | the shop's staff | 200: how many events are pending, dead and quarantined, and a hundred of the dead and of the quarantined |
+//! | `GET /events/coverage` | the shop's staff | 200: which types of event the shop's flows need and what is done with each, for `stripe-webhook coverage` |
 //! | `POST /events/{id}/release` | the shop's staff | as the webhook would, or 202 with `MODE=inbox`; 400 without actor and reason, 404 if it is not kept, 409 if it is to be kept again |
 //! | `POST /events/{id}/discard` | the shop's staff | 200; 400, 404, 409 while a worker has it |
 //! | `POST /events/{id}/retry` | the shop's staff, with `MODE=inbox` | 202; 400, 404 if it is neither dead nor pending, 409 while a worker has it, 410 if its bytes are gone |

@@ -13,11 +13,12 @@ use axum_stripe_webhook::{
     EventRouter, InboxOperations, Operator,
     inbox::{EntryFilter, EntryState, InboxCounts, StoredEntry},
     once::ENDPOINT_DEFAULT,
+    router::Coverage,
 };
 use serde::{Deserialize, Serialize};
 use sqlx::Pool;
 
-use crate::{endpoint::Endpoint, error::AppError, orders::Shop};
+use crate::{endpoint::Endpoint, error::AppError, orders::Shop, webhook::FLOWS};
 
 /// What a worker will see for itself.
 const PENDING: (StatusCode, &str) = (StatusCode::ACCEPTED, "pending\n");
@@ -65,6 +66,7 @@ pub(crate) fn routes<DB: Shop, S: Clone + Send + Sync + 'static>(
 ) -> Router<S> {
     let routes = Router::new()
         .route("/events", get(list::<DB>))
+        .route("/events/coverage", get(coverage::<DB>))
         .route("/events/{id}/release", post(release::<DB>))
         .route("/events/{id}/discard", post(discard::<DB>));
     let routes = match &endpoint {
@@ -87,6 +89,11 @@ async fn list<DB: Shop>(State(staff): State<Arc<Staff<DB>>>) -> Result<Json<List
         entries.extend(staff.operations.list(&filter, None).await?.entries);
     }
     Ok(Json(Listing::of(counts, entries)))
+}
+
+/// Which types of event the shop's flows need, and what is done with each, for `stripe-webhook coverage`.
+async fn coverage<DB: Shop>(State(staff): State<Arc<Staff<DB>>>) -> Json<Coverage> {
+    Json(staff.events.coverage(&FLOWS))
 }
 
 /// Runs an event that was kept, as if it had just arrived.

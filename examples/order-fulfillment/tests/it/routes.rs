@@ -1,4 +1,4 @@
-use order_fulfillment::orders::Shop;
+use order_fulfillment::{orders::Shop, webhook::FLOWS};
 
 use crate::bench::{Bench, Rows, on_both_databases};
 
@@ -6,6 +6,7 @@ on_both_databases! {
     an_order_that_nobody_could_pay_is_refused,
     an_order_is_shown_as_it_stands,
     health_is_that_of_the_database,
+    the_coverage_of_the_shops_flows_can_be_read,
 }
 
 async fn an_order_that_nobody_could_pay_is_refused<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {
@@ -43,4 +44,17 @@ async fn health_is_that_of_the_database<DB: Shop<Connection: Rows>>(bench: Bench
         bench.fetch("/healthz").await,
         (503, "database not available\n".into())
     );
+}
+
+async fn the_coverage_of_the_shops_flows_can_be_read<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {
+    let (status, report) = bench.fetch("/events/coverage").await;
+    assert_eq!(status, 200);
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let types = report["event_types"].as_array().unwrap();
+    let needed = FLOWS.iter().map(|flow| flow.critical_types().len());
+    assert_eq!(types.len(), needed.sum::<usize>());
+    assert_eq!(types[0]["flow"], "checkout");
+    assert_eq!(types[0]["event_type"], "checkout.session.completed");
+    assert_eq!(types[0]["handling"], "handled");
+    assert_eq!(report["missing"], 0);
 }
