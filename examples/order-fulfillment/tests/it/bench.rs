@@ -64,7 +64,7 @@ pub(crate) use on_both_databases;
 
 pub(crate) struct Bench<DB: Shop> {
     pub(crate) pool: Pool<DB>,
-    app: Router,
+    pub(crate) app: Router,
     _home: Home,
 }
 

@@ -1,6 +1,7 @@
+use axum_stripe_webhook::testing::{SampleEvent, Simulator};
 use order_fulfillment::{demo::events::Session, orders::Shop};
 
-use crate::bench::{Bench, Rows, on_both_databases};
+use crate::bench::{Bench, Rows, SECRET, on_both_databases};
 
 on_both_databases! {
     a_paid_order_never_expires,
@@ -9,6 +10,7 @@ on_both_databases! {
     a_refund_in_part_changes_no_status,
     what_is_told_at_the_same_moment_as_the_payment_is_not_lost,
     a_parcel_that_has_left_stays_sent,
+    days_of_deliveries_end_as_if_each_event_had_come_once,
 }
 
 async fn a_paid_order_never_expires<DB: Shop<Connection: Rows>>(bench: Bench<DB>) {
@@ -73,6 +75,36 @@ async fn a_parcel_that_has_left_stays_sent<DB: Shop<Connection: Rows>>(bench: Be
     bench.run("update shipments set state = 'sent'").await;
     assert_eq!(bench.deliver(session.disputed()).await, 200);
     assert_eq!(bench.state_of(&session).await, "disputed 0 sent");
+}
+
+async fn days_of_deliveries_end_as_if_each_event_had_come_once<DB: Shop<Connection: Rows>>(
+    bench: Bench<DB>,
+) {
+    let mut expected = Vec::new();
+    let mut events = Vec::new();
+    for number in 0..30 {
+        let session = bench.order().await;
+        let (more, state) = match number % 3 {
+            0 => (vec![session.expired()], "paid 0 pending"),
+            1 => (vec![session.refunded(1000)], "paid 1000 pending"),
+            _ => (vec![session.refunded(4200)], "refunded 4200 held"),
+        };
+        events.extend(more.into_iter().chain([session.completed()]));
+        expected.push((session, state));
+    }
+    let events = events
+        .iter()
+        .map(|event| serde_json::from_str(event).unwrap());
+    let simulator = Simulator::new(SECRET).chaos();
+    let report = simulator
+        .run(bench.app.clone(), events.map(SampleEvent::from_value))
+        .await;
+    report.assert_all_acknowledged();
+    for (session, state) in expected {
+        assert_eq!(bench.state_of(&session).await, state);
+        assert_eq!(bench.refunds_due(&session).await, 0);
+    }
+    assert_eq!(bench.kept().await, [""; 0]);
 }
 
 /// Each order of the events gets an order of its own, and each must end in the same state.
