@@ -19,6 +19,8 @@ pub mod inbox;
 mod ledger;
 #[cfg(feature = "_database")]
 pub mod once;
+#[cfg(feature = "probe")]
+pub mod probe;
 #[cfg(feature = "_database")]
 pub mod router;
 pub mod signature;

@@ -14,10 +14,14 @@ pub mod simulator;
 mod test_ledger;
 
 pub use delivery::SignedDelivery;
+#[cfg(feature = "probe")]
+pub(crate) use delivery::USER_AGENT;
 pub use fixed_clock::FixedClock;
 #[cfg(feature = "_database")]
 pub use ledger_snapshot::{LedgerSnapshot, LedgerState, SNAPSHOT_EVENTS_MAX};
 pub use sample_event::{SAMPLE_API_VERSION, SampleEvent};
+#[cfg(feature = "probe")]
+pub(crate) use sign::mac;
 pub use sign::sign_test_payload;
 pub use simulator::{Simulator, SimulatorReport};
 #[cfg(feature = "sqlite")]

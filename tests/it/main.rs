@@ -8,6 +8,7 @@
 )]
 
 // Support, by noun.
+mod broken;
 mod database;
 mod endpoint;
 mod log;
@@ -28,6 +29,7 @@ mod locks;
 mod migrations;
 mod on_postgres;
 mod on_sqlite;
+mod probe;
 mod properties;
 mod rolling;
 mod router;

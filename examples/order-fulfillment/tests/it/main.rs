@@ -18,6 +18,7 @@ mod limits;
 mod modes;
 mod out_of_order;
 mod payments;
+mod probed;
 mod program;
 mod routes;
 mod sessions;

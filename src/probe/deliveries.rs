@@ -1,0 +1,263 @@
+use serde_json::json;
+
+use super::{
+    check::{
+        BODY_RESERIALISED, CLOCK_TOO_STRICT, Check, DOUBLED, DOUBLED_IN_PARALLEL,
+        DUPLICATE_REFUSED, GENUINE_REFUSED, LARGE_REFUSED, NEW_VERSION_REFUSED,
+        ROLLED_SECRET_REFUSED, TEST_EVENT_REFUSED, THIN_REFUSED, UNKNOWN_TYPE_REFUSED,
+    },
+    delivery::Attempt,
+    events::compact,
+    run::{Died, Run},
+    signer::Signer,
+};
+use crate::testing::SampleEvent;
+
+/// A minute less than Stripe's libraries tolerate: this machine's clock may be off too.
+const WITHIN_TOLERANCE_SECONDS: u64 = 240;
+
+/// Between two deliveries of an event, so that they differ in `t` and signature.
+const RETRY_SECONDS: u64 = 20;
+
+/// Lines of 64 bytes in a large event: 200 KiB, as an invoice can have.
+const LARGE_LINES: usize = 200 * 1024 / 64;
+
+/// What Stripe would deliver, and every endpoint has to accept.
+struct Delivered {
+    check: &'static Check,
+    attempts: fn(&Signer<'_>) -> Vec<Attempt>,
+}
+
+static DELIVERED: [Delivered; 7] = [
+    Delivered {
+        check: &UNKNOWN_TYPE_REFUSED,
+        attempts: of_an_unknown_type,
+    },
+    Delivered {
+        check: &ROLLED_SECRET_REFUSED,
+        attempts: while_a_secret_is_rolled,
+    },
+    Delivered {
+        check: &NEW_VERSION_REFUSED,
+        attempts: of_a_new_version,
+    },
+    Delivered {
+        check: &LARGE_REFUSED,
+        attempts: large,
+    },
+    Delivered {
+        check: &CLOCK_TOO_STRICT,
+        attempts: signed_some_time_ago,
+    },
+    Delivered {
+        check: &TEST_EVENT_REFUSED,
+        attempts: from_the_dashboard,
+    },
+    Delivered {
+        check: &THIN_REFUSED,
+        attempts: thin,
+    },
+];
+
+/// The checks that are steps here.
+pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
+    let delivered = DELIVERED.iter().map(|delivered| delivered.check);
+    [&GENUINE_REFUSED, &DUPLICATE_REFUSED]
+        .into_iter()
+        .chain(delivered)
+}
+
+/// An event as Stripe lays it out, and if that is refused in compact JSON. Gives back what was accepted.
+pub(super) async fn genuine<P: FnMut(&str, usize, usize)>(
+    run: &mut Run<'_, P>,
+) -> Result<Option<Attempt>, Died> {
+    // Made even if it is to be skipped, since all that follows builds on it.
+    let _is_reported = run.begins(&GENUINE_REFUSED);
+    let event = run.events.fresh();
+    let attempt = run.signer().genuine(LAID_OUT, &event);
+    let outcome = run.deliver(&attempt).await?;
+    let accepted = match outcome.is_success() {
+        true => {
+            run.book.passed(&GENUINE_REFUSED);
+            run.book.passed(&BODY_RESERIALISED);
+            attempt
+        }
+        false => {
+            let told = run.told(&outcome);
+            let Some(accepted) = compact_instead(run, &attempt, &event, told).await? else {
+                return Ok(None);
+            };
+            accepted
+        }
+    };
+    measure(run).await;
+    Ok(Some(accepted))
+}
+
+const LAID_OUT: &str = "a genuine delivery, laid out as Stripe does";
+
+async fn compact_instead<P: FnMut(&str, usize, usize)>(
+    run: &mut Run<'_, P>,
+    refused: &Attempt,
+    event: &SampleEvent,
+    told: String,
+) -> Result<Option<Attempt>, Died> {
+    let body = compact(&event.to_value());
+    let attempt = run.signer().signed("the same event in compact JSON", body);
+    let outcome = run.deliver(&attempt).await?;
+    let line = format!("{}: {}", attempt.what, run.told(&outcome));
+    // Once more, since a service that fails now and then would look the same.
+    if outcome.is_success() && !run.deliver(refused).await?.is_success() {
+        run.book
+            .found(&BODY_RESERIALISED, LAID_OUT, told, vec![line]);
+        let reason = "compact ones are accepted: see body_reserialised";
+        run.book.not_checked(&GENUINE_REFUSED, reason);
+        run.events.compact();
+        return Ok(Some(attempt));
+    }
+    if outcome.is_success() {
+        let sent = "a genuine delivery, accepted the second time";
+        run.book.found(&GENUINE_REFUSED, sent, told, vec![line]);
+        return Ok(Some(attempt));
+    }
+    run.book.found(&GENUINE_REFUSED, LAID_OUT, told, vec![line]);
+    Ok(None)
+}
+
+/// Learns how far one event moves the count.
+async fn measure<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) {
+    let moved = run.effects.settled().await;
+    let reason = match moved {
+        Ok(0) => "a genuine event has no effect that the count shows, so none can be seen twice",
+        Ok(by) => {
+            run.effects.per_event = Some(by);
+            return;
+        }
+        Err(reason) => reason,
+    };
+    run.book.not_checked(&DOUBLED, reason);
+    run.book.not_checked(&DOUBLED_IN_PARALLEL, reason);
+}
+
+/// The same request again, and a retry, which Stripe signs anew.
+pub(super) async fn duplicate<P: FnMut(&str, usize, usize)>(
+    run: &mut Run<'_, P>,
+    accepted: &Attempt,
+) -> Result<(), Died> {
+    let is_skipped = run.book.is_skipped(&DOUBLED);
+    if !run.begins(&DUPLICATE_REFUSED) && is_skipped {
+        return Ok(());
+    }
+    let mut again = accepted.clone();
+    again.what = "the same delivery again".into();
+    let signer = run.signer();
+    let header = signer.header(signer.before(RETRY_SECONDS), &accepted.body);
+    let what = "the same event again, with another signature";
+    let retry = Attempt::new(what, accepted.body.clone()).signature(header);
+    all_of(run, &DUPLICATE_REFUSED, vec![again, retry]).await?;
+    if run.effects.per_event.is_none() {
+        return Ok(());
+    }
+    match run.effects.settled().await {
+        Ok(0) => run.book.passed(&DOUBLED),
+        Ok(by) => {
+            let told = format!("the count of effects moved by {by}, where 0 was due");
+            run.book
+                .found(&DOUBLED, "the same event twice again", told, Vec::new());
+        }
+        Err(reason) => run.book.not_checked(&DOUBLED, reason),
+    }
+    Ok(())
+}
+
+/// Everything else that an endpoint has to accept.
+pub(super) async fn all<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -> Result<(), Died> {
+    for delivered in &DELIVERED {
+        if run.begins(delivered.check) {
+            let attempts = (delivered.attempts)(&run.signer());
+            all_of(run, delivered.check, attempts).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn all_of<P: FnMut(&str, usize, usize)>(
+    run: &mut Run<'_, P>,
+    check: &'static Check,
+    attempts: Vec<Attempt>,
+) -> Result<(), Died> {
+    run.book.passed(check);
+    for attempt in attempts {
+        let outcome = run.deliver(&attempt).await?;
+        if !outcome.is_success() {
+            let told = run.told(&outcome);
+            run.book.found(check, &attempt.what, told, Vec::new());
+        }
+    }
+    Ok(())
+}
+
+fn of_an_unknown_type(signer: &Signer<'_>) -> Vec<Attempt> {
+    let event = signer.events.of_type("probe.unknown_type.happened");
+    vec![signer.genuine("an event of a type that Stripe does not have", &event)]
+}
+
+fn while_a_secret_is_rolled(signer: &Signer<'_>) -> Vec<Attempt> {
+    let now = signer.now();
+    let two = |what: &'static str, is_right_first: bool| {
+        let body = signer.events.fresh_body();
+        let right = signer.mac(now, &body);
+        let wrong = signer.wrong_header(&body);
+        let wrong = wrong.rsplit('=').next().unwrap_or_default();
+        let header = match is_right_first {
+            true => format!("t={now},v1={right},v1={wrong}"),
+            false => format!("t={now},v1={wrong},v1={right}"),
+        };
+        Attempt::new(what, body).signature(header)
+    };
+    vec![
+        two("a delivery with two v1, of which the last is right", false),
+        two("a delivery with two v1, of which the first is right", true),
+    ]
+}
+
+fn of_a_new_version(signer: &Signer<'_>) -> Vec<Attempt> {
+    let new = signer
+        .events
+        .fresh()
+        .set("api_version", "2031-01-01.unknown");
+    let field = json!({"of": ["a", "later"], "version": 1});
+    let fields = signer.events.fresh();
+    let fields = fields
+        .set("unknown_field", field.clone())
+        .object("unknown_field", field);
+    vec![
+        signer.genuine("an event of API version 2031-01-01.unknown", &new),
+        signer.genuine("an event with fields that nobody knows yet", &fields),
+    ]
+}
+
+fn large(signer: &Signer<'_>) -> Vec<Attempt> {
+    let event = signer.events.fresh();
+    let event = event.object("unknown_lines", vec!["x".repeat(64); LARGE_LINES]);
+    vec![signer.genuine("an event of 200 KiB", &event)]
+}
+
+fn signed_some_time_ago(signer: &Signer<'_>) -> Vec<Attempt> {
+    let body = signer.events.fresh_body();
+    let header = signer.header(signer.before(WITHIN_TOLERANCE_SECONDS), &body);
+    vec![Attempt::new("a delivery signed four minutes ago", body).signature(header)]
+}
+
+fn from_the_dashboard(signer: &Signer<'_>) -> Vec<Attempt> {
+    let event = signer.events.fresh().id("evt_00000000000000");
+    vec![signer.genuine(
+        "an event with the id of the Dashboard's test events",
+        &event,
+    )]
+}
+
+fn thin(signer: &Signer<'_>) -> Vec<Attempt> {
+    let event = signer.events.of_type("v1.checkout.session.completed");
+    vec![signer.genuine("a thin event", &event)]
+}

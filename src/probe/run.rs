@@ -1,0 +1,307 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body::Body;
+use http_body_util::BodyExt;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    check::{CHECKS, Check, FORGERY_HAD_EFFECT, NO_TLS, Needs, SERVER_DIED, SLOW_ANSWER},
+    deliveries,
+    delivery::{Attempt, Outcome},
+    effects::Effects,
+    events::Events,
+    forgeries, pressure,
+    report::{Book, Report},
+    settings::{Probe, ProbeError},
+    signer::Signer,
+    trials::Trials,
+};
+
+/// How often a server that does not listen is asked again: a supervisor needs a moment to restart it.
+const REVIVALS_MAX: u32 = 5;
+
+/// How long between two tries at a server that does not listen, or has asked for patience.
+const RETRY_PAUSE: Duration = Duration::from_millis(500);
+
+/// How often a delivery is repeated that was answered with 429 or 503.
+const PATIENCE_MAX: u32 = 3;
+
+/// What Checkout lets the buyer wait for.
+const SLOW_ANSWER_TIME: Duration = Duration::from_secs(10);
+
+/// The server is gone, and with it the rest of the run.
+#[derive(Debug)]
+pub(super) struct Died;
+
+/// A run of a probe: what it has to work with, and what it knows.
+pub(super) struct Run<'a, P> {
+    pub(super) probe: &'a Probe,
+    pub(super) events: Events,
+    pub(super) effects: Effects,
+    pub(super) book: Book,
+    pub(super) trials: Trials,
+    /// Whether what Stripe sends is accepted, so that a refusal says something.
+    pub(super) is_open_to_stripe: bool,
+    progress: P,
+    steps: usize,
+    steps_done: usize,
+}
+
+impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
+    pub(super) async fn begin(probe: &'a Probe, progress: P) -> Result<Self, ProbeError> {
+        let target = &probe.target;
+        target.reach().await.map_err(ProbeError::Unreachable)?;
+        let effects = Effects::new(probe.count.clone(), probe.settle_time);
+        let effects = effects.await.map_err(ProbeError::Count)?;
+        Ok(Self::new(probe, effects, progress))
+    }
+
+    fn new(probe: &'a Probe, effects: Effects, progress: P) -> Self {
+        Self {
+            probe,
+            events: Events::of(&probe.sample),
+            effects,
+            book: Book::skipping(&probe.skipped),
+            trials: Trials::default(),
+            is_open_to_stripe: false,
+            progress,
+            steps: steps(probe),
+            steps_done: 0,
+        }
+    }
+
+    pub(super) async fn finish(mut self) -> Result<Report, ProbeError> {
+        self.transport();
+        let reason = match self.steps().await {
+            Ok(()) => "an earlier finding leaves nothing to look at",
+            Err(Died) => "the server died before",
+        };
+        std::mem::take(&mut self.trials).conclude(&mut self.book);
+        self.explain();
+        (self.progress)("done", self.steps_done, self.steps_done);
+        Ok(self.book.close(self.probe.target.to_string(), reason))
+    }
+
+    /// Genuine first, since a forgery that is refused by a server that refuses everything shows
+    /// nothing; what may end the server last.
+    async fn steps(&mut self) -> Result<(), Died> {
+        if self.probe.secret.is_some()
+            && let Some(accepted) = deliveries::genuine(self).await?
+        {
+            self.is_open_to_stripe = true;
+            deliveries::duplicate(self, &accepted).await?;
+        }
+        forgeries::all(self).await?;
+        if self.is_open_to_stripe {
+            deliveries::all(self).await?;
+            pressure::copies(self).await?;
+        }
+        self.book.passed(&SERVER_DIED);
+        pressure::slow_body(self).await?;
+        pressure::oversized_body(self).await
+    }
+
+    fn transport(&mut self) {
+        let target = &self.probe.target;
+        match target.is_open_to_the_network() {
+            true => self.book.found(
+                &NO_TLS,
+                "nothing: it stands in the URL",
+                "nothing".to_owned(),
+                Vec::new(),
+            ),
+            false => self.book.passed(&NO_TLS),
+        }
+    }
+
+    /// Says of what was not looked at what it would have needed.
+    fn explain(&mut self) {
+        let has_secret = self.probe.secret.is_some();
+        for check in CHECKS {
+            match check.needs {
+                Needs::Secret | Needs::Count if !has_secret && !check.is(&FORGERY_HAD_EFFECT) => {
+                    self.book
+                        .missing(check, "the endpoint's secret was not given");
+                }
+                Needs::Count if self.probe.count.is_none() => {
+                    self.book.missing(check, "no count of effects was given");
+                }
+                Needs::Secret | Needs::Count if has_secret && !self.is_open_to_stripe => {
+                    let reason = "genuine deliveries are refused, so other answers show nothing";
+                    self.book.missing(check, reason);
+                }
+                Needs::Nothing | Needs::Secret | Needs::Count => {}
+            }
+        }
+    }
+
+    pub(super) fn secret(&self) -> Option<&'a str> {
+        self.probe.secret.as_ref().map(|secret| secret.as_str())
+    }
+
+    /// Says what comes now, unless it is to be skipped.
+    pub(super) fn begins(&mut self, check: &Check) -> bool {
+        if self.book.is_skipped(check) {
+            return false;
+        }
+        (self.progress)(
+            check.title,
+            self.steps_done,
+            self.steps.max(self.steps_done),
+        );
+        self.steps_done += 1;
+        true
+    }
+
+    /// How an outcome is told.
+    pub(super) fn told(&self, outcome: &Outcome) -> String {
+        outcome.told(self.secret())
+    }
+
+    /// Sends it once.
+    pub(super) async fn send(&mut self, attempt: &Attempt) -> Result<Outcome, Died> {
+        let limit = self.probe.target.answer_limit();
+        let outcome = self.exchange(attempt.request(), limit).await;
+        self.still_alive(&attempt.what, outcome).await
+    }
+
+    /// Delivers it as Stripe would, which comes again if it is asked for patience.
+    pub(super) async fn deliver(&mut self, attempt: &Attempt) -> Result<Outcome, Died> {
+        let mut outcome = self.send(attempt).await?;
+        for _ in 0..PATIENCE_MAX {
+            let patience = [
+                StatusCode::TOO_MANY_REQUESTS,
+                StatusCode::SERVICE_UNAVAILABLE,
+            ];
+            if !outcome
+                .status()
+                .is_some_and(|status| patience.contains(&status))
+            {
+                break;
+            }
+            sleep(RETRY_PAUSE).await;
+            outcome = self.send(attempt).await?;
+        }
+        self.timed(attempt, &outcome);
+        Ok(outcome)
+    }
+
+    fn timed(&mut self, attempt: &Attempt, outcome: &Outcome) {
+        self.book.passed(&SLOW_ANSWER);
+        if let Outcome::Answered { took, .. } | Outcome::Late(took) = outcome
+            && *took > SLOW_ANSWER_TIME
+        {
+            let told = self.told(outcome);
+            self.book
+                .found(&SLOW_ANSWER, &attempt.what, told, Vec::new());
+        }
+    }
+
+    pub(super) async fn exchange<B>(&self, request: Request<B>, limit: Duration) -> Outcome
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let begun = Instant::now();
+        match self.probe.target.send(request, limit).await {
+            Ok(response) => {
+                let status = response.status();
+                let Ok(body) = response.into_body().collect().await;
+                let body = body.to_bytes();
+                let took = begun.elapsed();
+                Outcome::Answered { status, body, took }
+            }
+            Err(error) => Outcome::failed(&error),
+        }
+    }
+
+    /// After something that may have ended the server: whether it still answers.
+    pub(super) async fn still_alive(
+        &mut self,
+        sent: &str,
+        outcome: Outcome,
+    ) -> Result<Outcome, Died> {
+        if matches!(outcome, Outcome::Answered { .. }) || self.answers().await {
+            return Ok(outcome);
+        }
+        let told = self.told(&outcome);
+        let details = vec!["afterwards it answered nothing, not even an empty object".to_owned()];
+        self.book.found(&SERVER_DIED, sent, told, details);
+        Err(Died)
+    }
+
+    /// Connections that are taken and ended count too: some servers refuse like that. One does not: the
+    /// system takes connections for a server that is about to be gone.
+    async fn answers(&self) -> bool {
+        let attempt = Attempt::new("an empty object", "{}");
+        let limit = self.probe.target.answer_limit();
+        let mut is_ended_before = false;
+        for _ in 0..REVIVALS_MAX {
+            match self.exchange(attempt.request(), limit).await {
+                Outcome::Answered { .. } => return true,
+                Outcome::Closed if is_ended_before => return true,
+                Outcome::Closed => is_ended_before = true,
+                Outcome::Late(_) => return false,
+                Outcome::Unreachable => sleep(RETRY_PAUSE).await,
+            }
+        }
+        false
+    }
+
+    /// What can be signed now.
+    pub(super) fn signer(&self) -> Signer<'_> {
+        Signer::new(&self.events, self.secret().unwrap_or_default())
+    }
+}
+
+/// How many steps a run will have, if nothing is found that leaves some out.
+fn steps(probe: &Probe) -> usize {
+    let all = forgeries::checks()
+        .chain(deliveries::checks())
+        .chain(pressure::checks());
+    let is_made = |check: &&Check| {
+        let has_needs = check.needs == Needs::Nothing || probe.secret.is_some();
+        has_needs && !probe.skipped.contains(&check.code)
+    };
+    all.filter(is_made).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::target::Target, *};
+    use crate::probe::Ownership;
+
+    async fn found(url: &str, took: Duration) -> Vec<&'static str> {
+        let target = Target::resolve(url, Ownership::Declared).await.unwrap();
+        let probe = Probe::new(target);
+        let effects = Effects::new(None, Duration::ZERO).await.unwrap();
+        let mut run = Run::new(&probe, effects, |_, _, _| {});
+        run.transport();
+        let (status, body) = (StatusCode::OK, Bytes::new());
+        let outcome = Outcome::Answered { status, body, took };
+        run.timed(&Attempt::new("a delivery", Bytes::new()), &outcome);
+        let report = run.book.close(String::new(), "it is a test");
+        report
+            .findings()
+            .iter()
+            .map(|finding| finding.code)
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn deliveries_that_anybody_can_read_are_found() {
+        let quick = Duration::from_secs(1);
+        assert_eq!(found("http://192.0.2.1/", quick).await, ["no_tls"]);
+        assert_eq!(found("http://127.0.0.1/", quick).await, [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_a_buyer_waits_for_too_long_is_found() {
+        let url = "http://127.0.0.1/";
+        assert_eq!(found(url, SLOW_ANSWER_TIME).await, [""; 0]);
+        let longer = SLOW_ANSWER_TIME + Duration::from_millis(1);
+        assert_eq!(found(url, longer).await, ["slow_answer"]);
+    }
+}
