@@ -18,6 +18,7 @@ mod stripe;
 mod stripe_api;
 
 // Topics.
+mod cli;
 mod conformance;
 mod effect_key;
 mod envelope;

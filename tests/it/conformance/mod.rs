@@ -11,6 +11,7 @@ macro_rules! on_both {
         }
     };
 }
+pub(crate) use on_both;
 
 mod bounds;
 mod dispositions;
