@@ -147,7 +147,7 @@ pub struct PageStart {
     endpoint: String,
 }
 
-/// Why nothing was done.
+/// Why nothing was done. [`NotMigrated`](Self::NotMigrated) can come of every operation.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OperationError {
@@ -160,6 +160,9 @@ pub enum OperationError {
     /// Its payload was scrubbed: it cannot be run any more. Have Stripe send the event again.
     #[error("the entry's payload was scrubbed: have Stripe send the event again")]
     PayloadGone,
+    /// The tables of the crate are missing.
+    #[error("the tables are not there: call `axum_stripe_webhook::migrate`")]
+    NotMigrated,
     /// The database failed; what was to be done is not, unless it failed at the very end.
     #[error("the database is not available")]
     Database(#[source] Box<dyn Error + Send + Sync>),
@@ -582,6 +585,7 @@ impl From<LedgerError> for OperationError {
     fn from(error: LedgerError) -> Self {
         match error {
             LedgerError::InFlight => Self::InHand,
+            LedgerError::NotMigrated => Self::NotMigrated,
             error => Self::Database(error.into()),
         }
     }

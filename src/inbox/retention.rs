@@ -127,8 +127,10 @@ impl<DB: Ledger> Retention<DB> {
     /// made good by the next sweep.
     pub async fn sweep_every(self, interval: Duration) {
         loop {
-            if let Err(OperationError::Database(error)) = self.sweep().await {
-                telemetry::sweep_failed(&*error);
+            match self.sweep().await {
+                Ok(_) | Err(OperationError::InHand) => {}
+                Err(OperationError::Database(error)) => telemetry::sweep_failed(&*error),
+                Err(error) => telemetry::sweep_failed(&error),
             }
             sleep(interval.max(Duration::from_secs(1))).await;
         }

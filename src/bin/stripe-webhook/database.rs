@@ -149,9 +149,10 @@ fn is_in_memory(url: &str, options: &SqliteConnectOptions) -> bool {
 /// Nothing was done, and this is why. The text is the error's own, not that of its cause.
 pub(crate) fn undone(error: &OperationError) -> Failure {
     match error {
-        OperationError::Database(_) => Failure::impossible(format!(
-            "{error}, or has no tables: `stripe-webhook migrate` makes them"
-        )),
+        OperationError::Database(_) => Failure::impossible(error.to_string()),
+        OperationError::NotMigrated => Failure::impossible(
+            "the database has not this version's tables: `stripe-webhook migrate` makes them",
+        ),
         _ => Failure::no(error.to_string()),
     }
 }

@@ -34,7 +34,8 @@ async fn without_the_tables_nothing_is_done_and_the_remedy_is_named<DB: TestBack
     drop(DB::connect(&fresh.url, 1).await);
     for words in [&["inbox", "status"][..], &["inbox", "list"], &["sweep"]] {
         let ran = program(words).env("DATABASE_URL", &url(&fresh));
-        ran.run().await.fails(3, "`stripe-webhook migrate`");
+        let message = "tables: `stripe-webhook migrate` makes them";
+        ran.run().await.fails(3, message);
     }
 }
 

@@ -9,7 +9,7 @@ use axum_stripe_webhook::{
 };
 
 use crate::{
-    database::TestBackend,
+    database::{CONNECTIONS, TestBackend},
     endpoint::{Door, work},
     stored::{Stored, service, stops_at},
     stripe,
@@ -395,6 +395,12 @@ async fn what_cannot_be_done_is_named_and_changes_nothing<DB: TestBackend>() {
     stored.pool.close().await;
     let gone = InboxOperations::new(stored.pool.clone()).counts().await;
     assert!(matches!(gone, Err(OperationError::Database(_))));
+    let unmigrated = DB::connect(&DB::fresh().await.url, CONNECTIONS).await;
+    let missing = InboxOperations::new(unmigrated).counts().await;
+    assert!(
+        matches!(missing, Err(OperationError::NotMigrated)),
+        "{missing:?}"
+    );
 }
 
 async fn what_was_scrubbed_cannot_be_run<DB: TestBackend>() {
