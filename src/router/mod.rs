@@ -68,7 +68,7 @@ use tower_service::Service;
 
 pub use builder::{EventRouterBuilder, RouterError, UnknownType};
 pub use coverage::{Coverage, CoverageRow, CriticalType, Flow, Handling};
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 pub(crate) use known::KNOWN;
 
 use crate::{disposition::Ending, event::Event, extract::VerifiedUpstream, telemetry};

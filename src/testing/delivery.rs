@@ -84,12 +84,18 @@ impl SignedDelivery {
     /// The request: `POST`, with the headers that Stripe sends.
     ///
     /// `B` is the body of whoever takes it: axum's `Body`, `http_body_util::Full<Bytes>`, `reqwest`'s.
-    /// An address that is none counts as `/`.
+    ///
+    /// # Panics
+    ///
+    /// If the path is none: it begins with a slash, or is a whole URL.
     #[must_use]
+    #[track_caller]
     pub fn request<B: From<Bytes>>(&self, uri: &str) -> Request<B> {
         let mut request = Request::new(B::from(self.body.clone()));
         *request.method_mut() = http::Method::POST;
-        *request.uri_mut() = uri.parse().unwrap_or_else(|_| Uri::default());
+        let parsed = uri.parse::<Uri>();
+        assert!(parsed.is_ok(), "no path: {uri:?}; it begins with a slash");
+        *request.uri_mut() = parsed.unwrap_or_default();
         let headers = request.headers_mut();
         let json = HeaderValue::from_static("application/json; charset=utf-8");
         headers.insert(CONTENT_TYPE, json);

@@ -102,12 +102,22 @@ impl LedgerSnapshot {
         self
     }
 
-    /// Where an event stands; at several endpoints, at the first in the order of their labels.
+    /// Where an event stands.
+    ///
+    /// # Panics
+    ///
+    /// If it is at several endpoints: say with [`endpoint`](Self::endpoint) which is meant. So do the
+    /// assertions.
     #[must_use]
+    #[track_caller]
     pub fn state(&self, event_id: &str) -> LedgerState {
-        let mut events = self.events.iter();
-        let found = events.find(|((id, _), _)| id == event_id);
-        found.map_or(LedgerState::Absent, |(_, state)| state.clone())
+        let mut found = self.events.iter().filter(|((id, _), _)| id == event_id);
+        let (first, second) = (found.next(), found.next());
+        assert!(
+            second.is_none(),
+            "{event_id} is at several endpoints: say with `endpoint` which is meant; the ledger has {self:?}"
+        );
+        first.map_or(LedgerState::Absent, |(_, state)| state.clone())
     }
 
     /// How many events there are, in whatever state.

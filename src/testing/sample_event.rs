@@ -50,7 +50,9 @@ pub struct SampleEvent {
     given: Option<Value>,
     event_type: String,
     name: String,
+    /// `None`: as it is given.
     created: Option<SystemTime>,
+    is_created_set: bool,
     /// Path and value, in their order; `None` takes out.
     edits: Vec<(String, Option<Value>)>,
 }
@@ -62,7 +64,8 @@ impl SampleEvent {
             given: None,
             event_type: event_type.into(),
             name: unique_name(),
-            created: None,
+            created: Some(clock::now()),
+            is_created_set: false,
             edits: Vec::new(),
         }
     }
@@ -75,6 +78,7 @@ impl SampleEvent {
             given: Some(event),
             name: unique_name(),
             created: None,
+            is_created_set: false,
             edits: Vec::new(),
         }
     }
@@ -93,13 +97,14 @@ impl SampleEvent {
     /// Sets when it was made.
     pub fn created(mut self, created: SystemTime) -> Self {
         self.created = Some(created);
+        self.is_created_set = true;
         self
     }
 
     /// Likewise, unless it was set.
     pub(super) fn created_unless_set(mut self, created: SystemTime) -> Self {
-        if self.given.is_none() {
-            self.created.get_or_insert(created);
+        if self.given.is_none() && !self.is_created_set {
+            self.created = Some(created);
         }
         self
     }
@@ -124,7 +129,8 @@ impl SampleEvent {
         self
     }
 
-    /// The thin event that says the same as this snapshot event: another id, the same occurrence.
+    /// The thin event that says the same as this snapshot event: another id, the same occurrence, and so
+    /// the same time, mode and account.
     ///
     /// A thin event is its own twin.
     pub fn thin_twin(&self) -> Self {
@@ -132,15 +138,22 @@ impl SampleEvent {
             return self.clone();
         }
         let event = self.to_value();
+        let created = event.get("created").and_then(Value::as_u64).unwrap_or(0);
         let twin = Self {
             given: None,
             event_type: format!("v1.{}", self.event_type),
             name: format!("{}_thin", self.name),
-            created: self.created,
+            created: UNIX_EPOCH.checked_add(Duration::from_secs(created)),
+            is_created_set: true,
             edits: Vec::new(),
         };
         let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
-        let twin = twin.set("snapshot_event", text("/id"));
+        let mut twin = twin.set("snapshot_event", text("/id"));
+        for (field, of_twin) in [("livemode", "livemode"), ("account", "context")] {
+            if let Some(value) = event.get(field) {
+                twin = twin.set(of_twin, value.clone());
+            }
+        }
         match text("/data/object/id") {
             Some(id) => {
                 let related = twin.related_object(Some(id));
@@ -177,7 +190,7 @@ impl SampleEvent {
     pub fn to_value(&self) -> Value {
         let mut event = match &self.given {
             Some(given) => self.given(given),
-            None => self.made(self.created.unwrap_or_else(clock::now)),
+            None => self.made(self.created.unwrap_or(UNIX_EPOCH)),
         };
         for (path, value) in &self.edits {
             match value {
@@ -194,7 +207,12 @@ impl SampleEvent {
     }
 
     /// A genuine delivery of it to this path, signed now, for an axum router's `oneshot`.
+    ///
+    /// # Panics
+    ///
+    /// As [`SignedDelivery::request`] does.
     #[must_use]
+    #[track_caller]
     pub fn delivery(&self, uri: &str, secret: impl Into<String>) -> Request<axum_core::body::Body> {
         self.signed(secret).request(uri)
     }
@@ -428,6 +446,29 @@ mod tests {
         assert_eq!(object.get("id").unwrap(), related.id.as_str());
         assert!(related.url.as_ref().unwrap().ends_with(&related.id));
         assert_eq!(parsed(&sample.thin_twin().thin_twin()).id(), twin.id());
+    }
+
+    #[test]
+    fn a_twin_is_of_the_same_time_mode_and_account() {
+        let sample = SampleEvent::of("invoice.paid")
+            .set("created", 1_700_000_000)
+            .set("livemode", true)
+            .set("account", "acct_1");
+        let (event, twin) = (parsed(&sample), parsed(&sample.thin_twin()));
+        assert_eq!(twin.created(), event.created());
+        assert_eq!(twin.livemode(), Some(true));
+        assert_eq!(twin.account_or_context(), Some("acct_1"));
+    }
+
+    #[test]
+    fn an_event_is_the_same_bytes_each_time() {
+        for event_type in ["invoice.paid", "v1.invoice.paid"] {
+            let sample = SampleEvent::of(event_type);
+            let first = sample.to_json();
+            std::iter::repeat_with(|| sample.to_json())
+                .take(100)
+                .for_each(|again| assert_eq!(again, first));
+        }
     }
 
     #[test]

@@ -209,9 +209,14 @@ async fn requests_are_ready_for_other_bodies_and_have_stripes_headers() {
     let header = |name: &str| request.headers()[name].to_str().unwrap();
     assert_eq!(header("content-type"), "application/json; charset=utf-8");
     assert!(header("stripe-signature").starts_with("t="));
-    let unsigned = SignedDelivery::of("{}").request::<Body>("no uri at all");
+    let unsigned = SignedDelivery::of("{}").request::<Body>("/");
     assert!(!unsigned.headers().contains_key("stripe-signature"));
-    assert_eq!(unsigned.uri(), "/");
+}
+
+#[test]
+#[should_panic(expected = "no path: \"webhooks/stripe\"; it begins with a slash")]
+fn a_path_without_its_slash_is_no_path() {
+    let _request = SampleEvent::of("invoice.paid").delivery("webhooks/stripe", SECRET);
 }
 
 #[tokio::test]

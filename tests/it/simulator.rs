@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
-    future::ready,
+    future::{pending, ready},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -348,17 +348,28 @@ async fn a_client_that_leaves_cancels_its_request() {
 }
 
 #[tokio::test]
-async fn an_endpoint_that_never_answers_2xx_ends_at_the_bound_of_deliveries() {
-    let report = simulator().deliveries_max(10);
-    let report = report.run(answering!(|_| 500), samples(100)).await;
-    assert_eq!(report.deliveries().len(), 10);
-    let failed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-        report.assert_all_acknowledged();
-    }));
-    let message = *failed.unwrap_err().downcast::<String>().unwrap();
+async fn retries_end_however_long_they_are_to_go_on() {
+    let endless = simulator().retries(Duration::ZERO, Duration::MAX);
+    let report = endless.run(answering!(|_| 500), samples(2)).await;
+    assert_eq!(report.given_up().len(), 2);
+    assert!(report.deliveries().len() < 50, "{report}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_never_answers_is_given_up() {
+    let silent =
+        tower::service_fn(|_: Request<Body>| pending::<Result<Response<Body>, Infallible>>());
+    let report = simulator().run(silent, samples(1)).await;
+    let outcomes = report.deliveries().iter().map(|delivery| delivery.outcome);
     assert!(
-        message.contains("cut off: seed 1: 10 deliveries"),
-        "{message}"
+        outcomes
+            .clone()
+            .all(|outcome| outcome == SimulatedOutcome::TimedOut)
+    );
+    assert!(report.deliveries().len() > 5, "{report}");
+    assert!(
+        report.to_string().contains(" timed out; 1 events given up"),
+        "{report}"
     );
 }
 

@@ -23,8 +23,11 @@ pub const RETRY_TIME_DEFAULT: Duration = Duration::from_secs(3 * 24 * 60 * 60);
 /// there are a dozen in three days.
 pub const RETRY_FIRST_DEFAULT: Duration = Duration::from_secs(60);
 
-/// Most deliveries of a simulation, so that an endpoint which never answers 2xx ends it all the same.
-pub const DELIVERIES_MAX_DEFAULT: usize = 10_000_000;
+/// Real time that an answer is waited for, as a client does that gives up.
+pub const ANSWER_TIME_MAX_DEFAULT: Duration = Duration::from_secs(30);
+
+/// For how long retries go on at most: ten times as long as Stripe's.
+pub const RETRY_TIME_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Most copies that one event is delivered in at once.
 pub const COPIES_MAX: u32 = 1000;
@@ -44,8 +47,7 @@ pub const COPIES_MAX: u32 = 1000;
 ///
 /// The endpoint is any tower service: a router as it is, or, over the network, `probe::Target`. A router
 /// takes the time from the requests, which carry a [`FixedClock`](super::FixedClock); what is in another
-/// process needs [`time_of_day`](Self::time_of_day). Runs within tokio. An endpoint that never answers is
-/// waited for.
+/// process needs [`time_of_day`](Self::time_of_day). Runs within tokio.
 ///
 /// ```
 /// use axum::{Router, routing::post};
@@ -81,7 +83,7 @@ pub struct Simulator {
     at_once: usize,
     retry_first: Duration,
     retry_time: Duration,
-    deliveries_max: usize,
+    answer_time_max: Duration,
     chances: Chances,
 }
 
@@ -112,7 +114,7 @@ impl Simulator {
             at_once: 1,
             retry_first: RETRY_FIRST_DEFAULT,
             retry_time: RETRY_TIME_DEFAULT,
-            deliveries_max: DELIVERIES_MAX_DEFAULT,
+            answer_time_max: ANSWER_TIME_MAX_DEFAULT,
             chances: Chances::default(),
         }
     }
@@ -172,16 +174,17 @@ impl Simulator {
     }
 
     /// Sets the wait before the first retry, and for how long there are any: see
-    /// [`RETRY_FIRST_DEFAULT`] and [`RETRY_TIME_DEFAULT`]. A second is the least that is waited.
+    /// [`RETRY_FIRST_DEFAULT`] and [`RETRY_TIME_DEFAULT`]. A second is the least that is waited, and
+    /// [`RETRY_TIME_MAX`] the longest.
     pub fn retries(mut self, first: Duration, within: Duration) -> Self {
         self.retry_first = first.max(Duration::from_secs(1));
-        self.retry_time = within;
+        self.retry_time = within.min(RETRY_TIME_MAX);
         self
     }
 
-    /// Ends after so many deliveries: see [`DELIVERIES_MAX_DEFAULT`].
-    pub fn deliveries_max(mut self, deliveries: usize) -> Self {
-        self.deliveries_max = deliveries;
+    /// Sets how long an answer is waited for, in real time: see [`ANSWER_TIME_MAX_DEFAULT`].
+    pub fn answer_time_max(mut self, limit: Duration) -> Self {
+        self.answer_time_max = limit;
         self
     }
 

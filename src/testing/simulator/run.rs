@@ -8,16 +8,16 @@ use std::{
 use axum_core::body::Body;
 use bytes::Bytes;
 use fastrand::Rng;
-use futures_util::{StreamExt, future::join_all, stream};
+use futures_util::{FutureExt, StreamExt, future::join_all, stream};
 use http::{Request, Response};
 use serde_json::Value;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
 use super::{
     super::{FixedClock, SampleEvent, SignedDelivery},
     Simulator,
-    report::{Cause, SimulatedDelivery, SimulatedOutcome, SimulatorReport, tell_seed_if_panicking},
+    report::{Cause, SimulatedDelivery, SimulatedOutcome, SimulatorReport},
     schedule::{Flight, Schedule},
 };
 use crate::EventKind;
@@ -83,7 +83,6 @@ impl<'a> Run<'a> {
                 twins: 0,
                 deliveries: Vec::new(),
                 given_up: Vec::new(),
-                is_cut_off: false,
             },
         };
         let mut twins = Vec::new();
@@ -142,15 +141,10 @@ impl<'a> Run<'a> {
     where
         S: Service<Request<Body>, Response = Response<B>> + Clone,
     {
-        let _seed = TellSeed(self.settings.seed);
         let soonest = self.settings.retry_first.min(DUPLICATE_SOONEST);
         loop {
             let flights = self.schedule.take(self.settings.at_once, soonest);
             if flights.is_empty() {
-                break;
-            }
-            if self.report.deliveries.len() >= self.settings.deliveries_max {
-                self.report.is_cut_off = true;
                 break;
             }
             self.fly(&endpoint, flights).await;
@@ -169,13 +163,18 @@ impl<'a> Run<'a> {
         let mut in_flight = Vec::with_capacity(flights.len());
         for flight in &flights {
             let pause = self.pause(flight.event);
+            let time_max = self.settings.answer_time_max;
             let departures: Vec<_> = (0..flight.copies).map(|_| self.depart(flight)).collect();
             in_flight.push(async move {
                 if let Some(pause) = pause {
                     sleep(pause).await;
                 }
                 let copies = departures.into_iter();
-                join_all(copies.map(|departure| deliver(endpoint.clone(), departure))).await
+                let answers = copies.map(|departure| {
+                    let answer = timeout(time_max, deliver(endpoint.clone(), departure));
+                    answer.map(|answer| answer.unwrap_or(SimulatedOutcome::TimedOut))
+                });
+                join_all(answers).await
             });
         }
         let at_once = in_flight.len().max(1);
@@ -331,20 +330,13 @@ fn may_be_in_hand(outcome: &SimulatedOutcome) -> bool {
         SimulatedOutcome::Answered(status) | SimulatedOutcome::AnswerLost(status) => {
             *status == http::StatusCode::CONFLICT
         }
-        SimulatedOutcome::Disconnected | SimulatedOutcome::Failed => true,
+        SimulatedOutcome::Disconnected | SimulatedOutcome::TimedOut | SimulatedOutcome::Failed => {
+            true
+        }
     }
 }
 
 /// A time from zero to this, in whole seconds: what is signed knows no parts of them.
 fn up_to(rng: &mut Rng, most: Duration) -> Duration {
     Duration::from_secs(rng.u64(0..=most.as_secs()))
-}
-
-/// Tells the seed if the endpoint panics.
-struct TellSeed(u64);
-
-impl Drop for TellSeed {
-    fn drop(&mut self) {
-        tell_seed_if_panicking(self.0);
-    }
 }
