@@ -28,6 +28,18 @@ pub enum Needs {
     Secret,
     /// A count of effects: [`Probe::count`](super::Probe::count).
     Count,
+    /// Both.
+    SecretAndCount,
+}
+
+impl Needs {
+    pub(super) fn secret(self) -> bool {
+        matches!(self, Self::Secret | Self::SecretAndCount)
+    }
+
+    pub(super) fn count(self) -> bool {
+        matches!(self, Self::Count | Self::SecretAndCount)
+    }
 }
 
 impl Check {
@@ -157,7 +169,7 @@ checks! {
         "give both sides the same secret and verify the raw bytes; `diagnosis` says what differs in a recorded one";
     BODY_RESERIALISED "body_reserialised" Critical Secret
         "the body is written again before it is verified"
-        "Stripe signs its own layout of the JSON: every real delivery is refused, only compact ones fit by luck"
+        "Stripe signs its own layout of the JSON: every real delivery is refused, and only what is laid out as the server would fits by luck"
         "verify the bytes as they came, before a JSON middleware reads them";
     SLOW_ANSWER "slow_answer" Medium Secret
         "an answer takes more than ten seconds"
@@ -167,7 +179,7 @@ checks! {
         "a duplicate is refused"
         "Stripe delivers again what it takes for failed, for days, and disables endpoints that fail"
         "answer a duplicate with 200";
-    DOUBLED "doubled" Critical Count
+    DOUBLED "doubled" Critical SecretAndCount
         "a duplicate has its effects again"
         "Stripe delivers events more than once: two parcels for one payment"
         "remember the event's id in the transaction that has the effects";
@@ -203,7 +215,7 @@ checks! {
         "copies of an event at the same time fail"
         "Stripe may deliver an event twice at once; errors are retried for days and count against the endpoint"
         "answer 200 or 409 to a copy, and let a redelivery succeed";
-    DOUBLED_IN_PARALLEL "doubled_in_parallel" Critical Count
+    DOUBLED_IN_PARALLEL "doubled_in_parallel" Critical SecretAndCount
         "copies at the same time have their effects more than once"
         "each copy looks, sees nothing and works: the check and the mark are two steps"
         "insert the event's id under a unique key, in the transaction that has the effects";

@@ -2,6 +2,7 @@ use std::{
     error::Error,
     io,
     pin::pin,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -29,6 +30,9 @@ use super::target::{CONNECT_TIME_MAX, Place, Target};
 
 /// Most of an answer's body that is read. What Stripe is told fits in a line.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// How long an answer's body is waited for after its head: a line comes with it.
+pub const ANSWER_BODY_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Why there is no answer to a request.
 #[derive(Debug, thiserror::Error)]
@@ -64,19 +68,33 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (target, limit) = (self.clone(), self.answer_limit());
-        async move { target.send(request, limit).await }.boxed()
+        async move { target.connect().await?.send(request, limit).await }.boxed()
     }
+}
+
+/// A connection for one request.
+pub(super) struct Connection {
+    stream: Box<dyn Stream>,
+    place: Arc<Place>,
 }
 
 impl Target {
     /// Connects and no more.
     pub(super) async fn reach(&self) -> Result<(), SendError> {
-        connect(&self.place()).await.map(drop)
+        self.connect().await.map(drop)
     }
 
-    /// Sends a request over a connection of its own; the answer has so much time, from the connection on.
+    pub(super) async fn connect(&self) -> Result<Connection, SendError> {
+        let place = Arc::clone(self.place());
+        let stream = connect(&place).await?;
+        Ok(Connection { stream, place })
+    }
+}
+
+impl Connection {
+    /// The answer's head has so much time; of its body what comes soon after is kept.
     pub(super) async fn send<B>(
-        &self,
+        self,
         mut request: Request<B>,
         limit: Duration,
     ) -> Result<Response<Full<Bytes>>, SendError>
@@ -84,13 +102,8 @@ impl Target {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
-        let place = self.place();
-        address(&mut request, &place);
-        let stream = connect(&place).await?;
-        match timeout(limit, exchange(stream, request)).await {
-            Ok(answer) => answer.map_err(SendError::Closed),
-            Err(Elapsed { .. }) => Err(SendError::Late(limit)),
-        }
+        address(&mut request, &self.place);
+        exchange(self.stream, request, limit).await
     }
 }
 
@@ -117,7 +130,14 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// To the first address that takes it.
 async fn connect(place: &Place) -> Result<Box<dyn Stream>, SendError> {
     let mut failed = io::Error::from(io::ErrorKind::AddrNotAvailable);
-    for address in &place.addresses {
+    // The one that was reached before comes first, or each delivery would wait for those that are dead.
+    let reached = place.reached.load(Ordering::Relaxed);
+    let addresses = place.addresses.iter().enumerate();
+    let addresses = addresses
+        .clone()
+        .skip(reached)
+        .chain(addresses.take(reached));
+    for (index, address) in addresses {
         let connecting = timeout(CONNECT_TIME_MAX, async {
             let tcp = TcpStream::connect(address).await?;
             tcp.set_nodelay(true)?;
@@ -128,7 +148,10 @@ async fn connect(place: &Place) -> Result<Box<dyn Stream>, SendError> {
             Ok::<_, io::Error>(stream)
         });
         match connecting.await.map_err(io::Error::from) {
-            Ok(Ok(stream)) => return Ok(stream),
+            Ok(Ok(stream)) => {
+                place.reached.store(index, Ordering::Relaxed);
+                return Ok(stream);
+            }
             Ok(Err(error)) | Err(error) => failed = error,
         }
     }
@@ -138,14 +161,18 @@ async fn connect(place: &Place) -> Result<Box<dyn Stream>, SendError> {
 async fn exchange<B>(
     stream: Box<dyn Stream>,
     request: Request<B>,
-) -> hyper::Result<Response<Full<Bytes>>>
+    limit: Duration,
+) -> Result<Response<Full<Bytes>>, SendError>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let handshake = http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(SendError::Closed)?;
     let asked = pin!(async move {
-        let (head, body) = sender.send_request(request).await?.into_parts();
+        let head = timeout(limit, sender.send_request(request)).await;
+        let head = head.map_err(|Elapsed { .. }| SendError::Late(limit))?;
+        let (head, body) = head.map_err(SendError::Closed)?.into_parts();
         let body = Full::new(beginning(body).await);
         Ok(Response::from_parts(head, body))
     });
@@ -156,16 +183,19 @@ where
     }
 }
 
-/// A body that breaks off is as long as what came: the status has been said.
+/// A body that breaks off, or goes on for ever, is as long as what came: the status has been said.
 async fn beginning(mut body: hyper::body::Incoming) -> Bytes {
     let mut read = BytesMut::new();
-    while let Some(Ok(frame)) = body.frame().await {
-        let data = frame.into_data().unwrap_or_default();
-        let room = ANSWER_BYTES_MAX - read.len();
-        read.extend_from_slice(data.get(..room).unwrap_or(&data));
-        if read.len() >= ANSWER_BYTES_MAX {
-            break;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            let data = frame.into_data().unwrap_or_default();
+            let room = ANSWER_BYTES_MAX - read.len();
+            read.extend_from_slice(data.get(..room).unwrap_or(&data));
+            if read.len() >= ANSWER_BYTES_MAX {
+                break;
+            }
         }
-    }
+    };
+    let _ended = timeout(ANSWER_BODY_TIME_MAX, reading).await;
     read.freeze()
 }

@@ -3,13 +3,13 @@ use serde_json::json;
 use super::{
     check::{
         BODY_RESERIALISED, CLOCK_TOO_STRICT, Check, DOUBLED, DOUBLED_IN_PARALLEL,
-        DUPLICATE_REFUSED, GENUINE_REFUSED, LARGE_REFUSED, NEW_VERSION_REFUSED,
+        DUPLICATE_REFUSED, FORGERY_HAD_EFFECT, GENUINE_REFUSED, LARGE_REFUSED, NEW_VERSION_REFUSED,
         ROLLED_SECRET_REFUSED, TEST_EVENT_REFUSED, THIN_REFUSED, UNKNOWN_TYPE_REFUSED,
     },
     delivery::Attempt,
-    events::compact,
+    events::Layout,
     run::{Died, Run},
-    signer::Signer,
+    signer::{Attempts, Signer},
 };
 use crate::testing::SampleEvent;
 
@@ -22,55 +22,27 @@ const RETRY_SECONDS: u64 = 20;
 /// Lines of 64 bytes in a large event: 200 KiB, as an invoice can have.
 const LARGE_LINES: usize = 200 * 1024 / 64;
 
-/// What Stripe would deliver, and every endpoint has to accept.
-struct Delivered {
-    check: &'static Check,
-    attempts: fn(&Signer<'_>) -> Vec<Attempt>,
-}
-
-static DELIVERED: [Delivered; 7] = [
-    Delivered {
-        check: &UNKNOWN_TYPE_REFUSED,
-        attempts: of_an_unknown_type,
-    },
-    Delivered {
-        check: &ROLLED_SECRET_REFUSED,
-        attempts: while_a_secret_is_rolled,
-    },
-    Delivered {
-        check: &NEW_VERSION_REFUSED,
-        attempts: of_a_new_version,
-    },
-    Delivered {
-        check: &LARGE_REFUSED,
-        attempts: large,
-    },
-    Delivered {
-        check: &CLOCK_TOO_STRICT,
-        attempts: signed_some_time_ago,
-    },
-    Delivered {
-        check: &TEST_EVENT_REFUSED,
-        attempts: from_the_dashboard,
-    },
-    Delivered {
-        check: &THIN_REFUSED,
-        attempts: thin,
-    },
+/// A check and what Stripe would deliver, and every endpoint has to accept.
+static DELIVERED: [(&Check, Attempts); 7] = [
+    (&UNKNOWN_TYPE_REFUSED, of_an_unknown_type),
+    (&ROLLED_SECRET_REFUSED, while_a_secret_is_rolled),
+    (&NEW_VERSION_REFUSED, of_a_new_version),
+    (&LARGE_REFUSED, large),
+    (&CLOCK_TOO_STRICT, signed_some_time_ago),
+    (&TEST_EVENT_REFUSED, from_the_dashboard),
+    (&THIN_REFUSED, thin),
 ];
 
 /// The checks that are steps here.
 pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
-    let delivered = DELIVERED.iter().map(|delivered| delivered.check);
+    let delivered = DELIVERED.iter().map(|(check, _)| *check);
     [&GENUINE_REFUSED, &DUPLICATE_REFUSED]
         .into_iter()
         .chain(delivered)
 }
 
-/// An event as Stripe lays it out, and if that is refused in compact JSON. Gives back what was accepted.
-pub(super) async fn genuine<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-) -> Result<Option<Attempt>, Died> {
+/// An event as Stripe lays it out, and if that is refused as others do. Gives back what was accepted.
+pub(super) async fn genuine(run: &mut Run<'_>) -> Result<Option<Attempt>, Died> {
     // Made even if it is to be skipped, since all that follows builds on it.
     let _is_reported = run.begins(&GENUINE_REFUSED);
     let event = run.events.fresh();
@@ -84,7 +56,7 @@ pub(super) async fn genuine<P: FnMut(&str, usize, usize)>(
         }
         false => {
             let told = run.told(&outcome);
-            let Some(accepted) = compact_instead(run, &attempt, &event, told).await? else {
+            let Some(accepted) = rewritten_instead(run, &event, told).await? else {
                 return Ok(None);
             };
             accepted
@@ -96,54 +68,63 @@ pub(super) async fn genuine<P: FnMut(&str, usize, usize)>(
 
 const LAID_OUT: &str = "a genuine delivery, laid out as Stripe does";
 
-async fn compact_instead<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-    refused: &Attempt,
+/// What a server could write from what it has parsed.
+const REWRITTEN: [(&str, Layout); 2] = [
+    ("the same event in compact JSON", Layout::Compact),
+    (
+        "the same event with a space after each comma and colon",
+        Layout::Spaced,
+    ),
+];
+
+async fn rewritten_instead(
+    run: &mut Run<'_>,
     event: &SampleEvent,
     told: String,
 ) -> Result<Option<Attempt>, Died> {
-    let body = compact(&event.to_value());
-    let attempt = run.signer().signed("the same event in compact JSON", body);
-    let outcome = run.deliver(&attempt).await?;
-    let line = format!("{}: {}", attempt.what, run.told(&outcome));
-    // Once more, since a service that fails now and then would look the same.
-    if outcome.is_success() && !run.deliver(refused).await?.is_success() {
-        run.book
-            .found(&BODY_RESERIALISED, LAID_OUT, told, vec![line]);
-        let reason = "compact ones are accepted: see body_reserialised";
-        run.book.not_checked(&GENUINE_REFUSED, reason);
-        run.events.compact();
+    let mut details = Vec::new();
+    for (what, layout) in REWRITTEN {
+        let attempt = run.signer().signed(what, layout.of(event));
+        let outcome = run.deliver(&attempt).await?;
+        details.push(format!("{what}: {}", run.told(&outcome)));
+        if !outcome.is_success() {
+            continue;
+        }
+        // Another, since a service that fails now and then would look the same.
+        let another = run.signer().genuine(LAID_OUT, &run.events.fresh());
+        if run.deliver(&another).await?.is_success() {
+            let sent = "a genuine delivery, while others are accepted";
+            run.book.found(&GENUINE_REFUSED, sent, told, details);
+        } else {
+            run.book.found(&BODY_RESERIALISED, LAID_OUT, told, details);
+            let reason = "other layouts are accepted: see body_reserialised";
+            run.book.not_checked(&GENUINE_REFUSED, reason);
+            run.events.lay_out(layout);
+        }
         return Ok(Some(attempt));
     }
-    if outcome.is_success() {
-        let sent = "a genuine delivery, accepted the second time";
-        run.book.found(&GENUINE_REFUSED, sent, told, vec![line]);
-        return Ok(Some(attempt));
-    }
-    run.book.found(&GENUINE_REFUSED, LAID_OUT, told, vec![line]);
+    run.book.found(&GENUINE_REFUSED, LAID_OUT, told, details);
     Ok(None)
 }
 
 /// Learns how far one event moves the count.
-async fn measure<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) {
+async fn measure(run: &mut Run<'_>) {
     let moved = run.effects.settled().await;
     let reason = match moved {
-        Ok(0) => "a genuine event has no effect that the count shows, so none can be seen twice",
+        Ok(0) => "a genuine event has no effect that the count shows in time, so no other does",
         Ok(by) => {
             run.effects.per_event = Some(by);
             return;
         }
         Err(reason) => reason,
     };
-    run.book.not_checked(&DOUBLED, reason);
-    run.book.not_checked(&DOUBLED_IN_PARALLEL, reason);
+    for check in [&FORGERY_HAD_EFFECT, &DOUBLED, &DOUBLED_IN_PARALLEL] {
+        run.book.not_checked(check, reason);
+    }
 }
 
 /// The same request again, and a retry, which Stripe signs anew.
-pub(super) async fn duplicate<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-    accepted: &Attempt,
-) -> Result<(), Died> {
+pub(super) async fn duplicate(run: &mut Run<'_>, accepted: &Attempt) -> Result<(), Died> {
     let is_skipped = run.book.is_skipped(&DOUBLED);
     if !run.begins(&DUPLICATE_REFUSED) && is_skipped {
         return Ok(());
@@ -171,18 +152,18 @@ pub(super) async fn duplicate<P: FnMut(&str, usize, usize)>(
 }
 
 /// Everything else that an endpoint has to accept.
-pub(super) async fn all<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -> Result<(), Died> {
-    for delivered in &DELIVERED {
-        if run.begins(delivered.check) {
-            let attempts = (delivered.attempts)(&run.signer());
-            all_of(run, delivered.check, attempts).await?;
+pub(super) async fn all(run: &mut Run<'_>) -> Result<(), Died> {
+    for (check, attempts) in DELIVERED {
+        if run.begins(check) {
+            let attempts = attempts(&run.signer());
+            all_of(run, check, attempts).await?;
         }
     }
     Ok(())
 }
 
-async fn all_of<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
+async fn all_of(
+    run: &mut Run<'_>,
     check: &'static Check,
     attempts: Vec<Attempt>,
 ) -> Result<(), Died> {
@@ -244,9 +225,8 @@ fn large(signer: &Signer<'_>) -> Vec<Attempt> {
 }
 
 fn signed_some_time_ago(signer: &Signer<'_>) -> Vec<Attempt> {
-    let body = signer.events.fresh_body();
-    let header = signer.header(signer.before(WITHIN_TOLERANCE_SECONDS), &body);
-    vec![Attempt::new("a delivery signed four minutes ago", body).signature(header)]
+    let at = signer.before(WITHIN_TOLERANCE_SECONDS);
+    vec![signer.signed_at("a delivery signed four minutes ago", at)]
 }
 
 fn from_the_dashboard(signer: &Signer<'_>) -> Vec<Attempt> {

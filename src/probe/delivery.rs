@@ -1,10 +1,12 @@
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, error::Error, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, header::CONTENT_TYPE};
-use http_body_util::Full;
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
 
-use super::client::{ExtraQuery, SendError};
+use super::client::{Connection, ExtraQuery, SendError};
 use crate::testing::USER_AGENT;
 
 /// Most of an answer's text that is shown.
@@ -12,6 +14,12 @@ const SHOWN_CHARS_MAX: usize = 80;
 
 /// As long a run of hex digits may be part of a signature.
 const HEX_RUN_SHOWN_MAX: usize = 31;
+
+/// A whole signature in base64 is longer.
+const BASE64_RUN_SHOWN_MAX: usize = 42;
+
+/// As much of a secret as nobody has by chance.
+const SECRET_PART_CHARS: usize = 8;
 
 /// What is sent, and what to call it.
 #[derive(Clone)]
@@ -95,6 +103,24 @@ pub(super) enum Outcome {
 }
 
 impl Outcome {
+    /// Of a request over a connection that there is.
+    pub(super) async fn of<B>(connection: Connection, request: Request<B>, limit: Duration) -> Self
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn Error + Send + Sync>>,
+    {
+        let begun = Instant::now();
+        match connection.send(request, limit).await {
+            Ok(response) => {
+                let status = response.status();
+                let Ok(body) = response.into_body().collect().await;
+                let (body, took) = (body.to_bytes(), begun.elapsed());
+                Self::Answered { status, body, took }
+            }
+            Err(error) => Self::failed(&error),
+        }
+    }
+
     pub(super) fn failed(error: &SendError) -> Self {
         match error {
             SendError::Unreachable(_) => Self::Unreachable,
@@ -121,6 +147,11 @@ impl Outcome {
         self.status().is_some_and(|status| status.is_success())
     }
 
+    /// Whether it was to come later, and nobody has looked at it.
+    pub(super) fn is_throttled(&self) -> bool {
+        self.status() == Some(StatusCode::TOO_MANY_REQUESTS)
+    }
+
     /// Whether a server error, or nothing, is all that came.
     pub(super) fn is_broken(&self) -> bool {
         self.status().is_none_or(|status| status.is_server_error())
@@ -144,8 +175,15 @@ impl Outcome {
 /// A server may repeat the header, or its own settings.
 fn shown(body: &[u8], secret: Option<&str>) -> Option<String> {
     let text = String::from_utf8_lossy(body);
-    let holds_secret = secret.is_some_and(|secret| text.contains(secret));
-    if holds_secret || text.contains("whsec_") || has_long_hex_run(&text) {
+    let is_hex = |character: char| character.is_ascii_hexdigit();
+    let is_base64 = |character: char| {
+        character.is_ascii_alphanumeric() || matches!(character, '+' | '/' | '-' | '_')
+    };
+    if secret.is_some_and(|secret| holds_part(&text, secret))
+        || text.contains("whsec_")
+        || has_run(&text, HEX_RUN_SHOWN_MAX, is_hex)
+        || has_run(&text, BASE64_RUN_SHOWN_MAX, is_base64)
+    {
         return Some("(a text that may hold a secret)".to_owned());
     }
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -158,9 +196,16 @@ fn shown(body: &[u8], secret: Option<&str>) -> Option<String> {
     (!line.is_empty()).then_some(line)
 }
 
-fn has_long_hex_run(text: &str) -> bool {
-    let runs = text.split(|character: char| !character.is_ascii_hexdigit());
-    runs.into_iter().any(|run| run.len() > HEX_RUN_SHOWN_MAX)
+fn holds_part(text: &str, secret: &str) -> bool {
+    let secret: Vec<_> = secret.chars().collect();
+    let mut parts = secret.windows(SECRET_PART_CHARS.min(secret.len()).max(1));
+    parts.any(|part| text.contains(&part.iter().collect::<String>()))
+}
+
+/// Whether more of such characters than that stand in a row.
+fn has_run(text: &str, most: usize, is_such: fn(char) -> bool) -> bool {
+    let runs = text.split(|character| !is_such(character));
+    runs.into_iter().any(|run| run.len() > most)
 }
 
 #[cfg(test)]
@@ -181,15 +226,22 @@ mod tests {
         assert_eq!(told(""), "400 in 3 ms");
         assert_eq!(told("no\r\n\t\u{1b}[31mgood"), "400 in 3 ms: no [31mgood");
         assert_eq!(
-            told(&"x".repeat(200)),
-            format!("400 in 3 ms: {}", "x".repeat(80))
+            told(&"x ".repeat(200)),
+            format!("400 in 3 ms: {}", "x ".repeat(40))
         );
     }
 
     #[test]
     fn a_text_that_holds_a_secret_or_a_signature_is_not_told() {
         let signature = format!("expected {}", "0a".repeat(32));
-        for body in ["with the secret", "whsec_other", &signature] {
+        let in_base64 = "Zm9yZ2VkIGFuZCBleHBlY3RlZCBhcmUgbm90IGFsaWs=";
+        for body in [
+            "with the secret",
+            "with the secr…",
+            "whsec_other",
+            &signature,
+            in_base64,
+        ] {
             assert_eq!(told(body), "400 in 3 ms: (a text that may hold a secret)");
         }
     }

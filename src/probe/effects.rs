@@ -1,13 +1,16 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How often a count is looked at within the time it has to settle.
 const LOOKS_PER_SETTLE_TIME: u32 = 10;
 
 /// After so many settle times a count that still moves is taken as it is.
 const SETTLE_TIMES_MAX: u32 = 5;
+
+/// How long one look may take: it is a query, or a page.
+const LOOK_TIME_MAX: Duration = Duration::from_secs(30);
 
 pub(super) type Count =
     Arc<dyn Fn() -> BoxFuture<'static, Result<u64, CountError>> + Send + Sync + 'static>;
@@ -56,7 +59,7 @@ impl Effects {
             per_event: None,
         };
         if let Ok(count) = &effects.count {
-            effects.seen = count().await?;
+            effects.seen = looked(count).await?;
             if effects.settled().await.is_ok_and(|moved| moved > 0) {
                 effects.count = Err("the count moves by itself, so it shows nothing");
             }
@@ -92,11 +95,16 @@ impl Effects {
 
     async fn look(&mut self) -> Result<u64, &'static str> {
         let count = self.count.clone()?;
-        let now = count().await;
+        let now = looked(&count).await;
         now.map_err(|_| {
             let why = "the effects could no longer be counted";
             self.count = Err(why);
             why
         })
     }
+}
+
+async fn looked(count: &Count) -> Result<u64, CountError> {
+    let now = timeout(LOOK_TIME_MAX, count()).await;
+    now.unwrap_or_else(|elapsed| Err(CountError::new(elapsed)))
 }

@@ -1,7 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use serde_json::Value;
 
 use crate::testing::SampleEvent;
 
@@ -11,7 +10,18 @@ pub(super) struct Events {
     /// In every id: by it what was sent is known again in an answer.
     marker: String,
     made: AtomicU64,
-    is_compact: bool,
+    layout: Layout,
+}
+
+/// How the JSON of an event is laid out.
+#[derive(Clone, Copy)]
+pub(super) enum Layout {
+    /// Indented, as Stripe has it.
+    Indented,
+    /// Without white space, as most libraries write it.
+    Compact,
+    /// With a space after each comma and colon, as Python writes it.
+    Spaced,
 }
 
 impl Events {
@@ -20,13 +30,16 @@ impl Events {
             sample: sample.clone(),
             marker: format!("probe{:016x}", fastrand::u64(..)),
             made: AtomicU64::new(0),
-            is_compact: false,
+            layout: Layout::Indented,
         }
     }
 
-    /// From now on without white space.
-    pub(super) fn compact(&mut self) {
-        self.is_compact = true;
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn lay_out(&mut self, layout: Layout) {
+        self.layout = layout;
     }
 
     pub(super) fn marker(&self) -> &str {
@@ -52,10 +65,7 @@ impl Events {
     }
 
     pub(super) fn body(&self, event: &SampleEvent) -> Bytes {
-        match self.is_compact {
-            true => compact(&event.to_value()),
-            false => event.to_json().into(),
-        }
+        self.layout.of(event)
     }
 
     pub(super) fn fresh_body(&self) -> Bytes {
@@ -63,6 +73,34 @@ impl Events {
     }
 }
 
-pub(super) fn compact(event: &Value) -> Bytes {
-    event.to_string().into()
+impl Layout {
+    pub(super) fn of(self, event: &SampleEvent) -> Bytes {
+        match self {
+            Self::Indented => event.to_json().into(),
+            Self::Compact => event.to_value().to_string().into(),
+            Self::Spaced => spaced(&event.to_json()).into(),
+        }
+    }
+}
+
+/// In one line: no string has a line's end in it, since JSON escapes that.
+fn spaced(indented: &str) -> String {
+    let parts = indented.lines().map(str::trim_start);
+    let spaced = parts.flat_map(|part| [part, if part.ends_with(',') { " " } else { "" }]);
+    spaced.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_spaced_layout_is_that_of_python() {
+        let event = json!({"a": [1, {"b": "c, \n ,"}, []], "f": {}, "g": null});
+        let indented = format!("{event:#}");
+        let expected = r#"{"a": [1, {"b": "c, \n ,"}, []], "f": {}, "g": null}"#;
+        assert_eq!(spaced(&indented), expected);
+    }
 }

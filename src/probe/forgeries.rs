@@ -1,18 +1,22 @@
+use bytes::Bytes;
 use http::HeaderName;
+use tokio::time::sleep;
 
 use super::{
     check::{
         CHANGED_BODY_ACCEPTED, CHANGED_SIGNATURE_ACCEPTED, CHANGED_TIMESTAMP_ACCEPTED, Check,
-        FORGERY_HAD_EFFECT, FUTURE_ACCEPTED, GARBAGE_ACCEPTED, GUESSABLE_SECRET, Needs,
+        FORGERY_HAD_EFFECT, FUTURE_ACCEPTED, GARBAGE_ACCEPTED, GUESSABLE_SECRET,
         OTHER_BODY_ACCEPTED, PARSED_BEFORE_VERIFIED, QUERY_SIGNATURE_ACCEPTED, STALE_ACCEPTED,
         TWO_HEADERS_ACCEPTED, UNDERSCORE_HEADER_ACCEPTED, UNSIGNED_ACCEPTED, V0_ACCEPTED,
         WRONG_SECRET_ACCEPTED,
     },
     delivery::{Attempt, Outcome},
+    events::Layout,
     parsing,
-    run::{Died, Run},
-    signer::Signer,
+    run::{Died, PATIENCE_MAX, RETRY_PAUSE, Run},
+    signer::{Attempts, Signer},
 };
+use crate::testing::SampleEvent;
 
 /// Twice what Stripe's libraries tolerate.
 const TOO_FAR_SECONDS: u64 = 600;
@@ -36,97 +40,52 @@ const GUESSES: [(&str, &str); 15] = [
     ("a placeholder as the key", "changeme"),
 ];
 
-/// What is sent to find out about a check. It is a finding if any of it is accepted.
-struct Forgery {
-    check: &'static Check,
-    attempts: fn(&Signer<'_>) -> Vec<Attempt>,
-}
-
-static FORGERIES: [Forgery; 14] = [
-    Forgery {
-        check: &UNSIGNED_ACCEPTED,
-        attempts: unsigned,
-    },
-    Forgery {
-        check: &WRONG_SECRET_ACCEPTED,
-        attempts: by_a_wrong_secret,
-    },
-    Forgery {
-        check: &GUESSABLE_SECRET,
-        attempts: by_a_guess,
-    },
-    Forgery {
-        check: &V0_ACCEPTED,
-        attempts: by_v0,
-    },
-    Forgery {
-        check: &STALE_ACCEPTED,
-        attempts: stale,
-    },
-    Forgery {
-        check: &FUTURE_ACCEPTED,
-        attempts: from_the_future,
-    },
-    Forgery {
-        check: &OTHER_BODY_ACCEPTED,
-        attempts: on_another_body,
-    },
-    Forgery {
-        check: &CHANGED_BODY_ACCEPTED,
-        attempts: with_a_changed_body,
-    },
-    Forgery {
-        check: &CHANGED_SIGNATURE_ACCEPTED,
-        attempts: with_a_changed_signature,
-    },
-    Forgery {
-        check: &CHANGED_TIMESTAMP_ACCEPTED,
-        attempts: with_a_changed_timestamp,
-    },
-    Forgery {
-        check: &TWO_HEADERS_ACCEPTED,
-        attempts: with_two_headers,
-    },
-    Forgery {
-        check: &QUERY_SIGNATURE_ACCEPTED,
-        attempts: in_the_query,
-    },
-    Forgery {
-        check: &UNDERSCORE_HEADER_ACCEPTED,
-        attempts: in_an_underscore_header,
-    },
+/// A check and what is sent for it. It is a finding if any of it is accepted.
+static FORGERIES: [(&Check, Attempts); 14] = [
+    (&UNSIGNED_ACCEPTED, unsigned),
+    (&WRONG_SECRET_ACCEPTED, by_a_wrong_secret),
+    (&GUESSABLE_SECRET, by_a_guess),
+    (&V0_ACCEPTED, by_v0),
+    (&STALE_ACCEPTED, stale),
+    (&FUTURE_ACCEPTED, from_the_future),
+    (&OTHER_BODY_ACCEPTED, on_another_body),
+    (&CHANGED_BODY_ACCEPTED, with_a_changed_body),
+    (&CHANGED_SIGNATURE_ACCEPTED, with_a_changed_signature),
+    (&CHANGED_TIMESTAMP_ACCEPTED, with_a_changed_timestamp),
+    (&TWO_HEADERS_ACCEPTED, with_two_headers),
+    (&QUERY_SIGNATURE_ACCEPTED, in_the_query),
+    (&UNDERSCORE_HEADER_ACCEPTED, in_an_underscore_header),
     // Last: it may end the server.
-    Forgery {
-        check: &GARBAGE_ACCEPTED,
-        attempts: parsing::garbage,
-    },
+    (&GARBAGE_ACCEPTED, parsing::garbage),
 ];
 
 /// The checks that are steps here.
 pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
-    let forged = FORGERIES.iter().map(|forgery| forgery.check);
+    let forged = FORGERIES.iter().map(|(check, _)| *check);
     forged.chain([&PARSED_BEFORE_VERIFIED])
 }
 
 /// Sends every forgery that can be made.
-pub(super) async fn all<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -> Result<(), Died> {
-    parsing::parsed_before_verified(run).await?;
-    for forgery in &FORGERIES {
-        let can_be_made = forgery.check.needs == Needs::Nothing || run.is_open_to_stripe;
-        if !can_be_made || !run.begins(forgery.check) {
+pub(super) async fn all(run: &mut Run<'_>) -> Result<(), Died> {
+    // What came before may have had effects, even if it was refused.
+    let _earlier = run.effects.settled().await;
+    for (check, attempts) in FORGERIES {
+        let can_be_made = !check.needs.secret() || run.is_open_to_stripe;
+        if !can_be_made || !run.begins(check) {
             continue;
         }
-        run.trials.begin(forgery.check);
-        for attempt in (forgery.attempts)(&run.signer()) {
-            try_one(run, forgery.check, &attempt).await?;
+        run.trials.begin(check);
+        for attempt in attempts(&run.signer()) {
+            try_one(run, check, &attempt).await?;
         }
         run.trials.end();
-        let moved = run.effects.moved().await.unwrap_or(0);
-        run.trials.moved(moved);
+        let moved = run.effects.moved().await;
+        account(run, moved.unwrap_or(0));
     }
+    parsing::parsed_before_verified(run).await?;
     match run.effects.settled().await {
         Ok(moved) => {
-            run.trials.moved(moved);
+            account(run, moved);
             run.book.passed(&FORGERY_HAD_EFFECT);
         }
         Err(reason) => run.book.not_checked(&FORGERY_HAD_EFFECT, reason),
@@ -134,12 +93,27 @@ pub(super) async fn all<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -> R
     Ok(())
 }
 
-pub(super) async fn try_one<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
+/// What moves now may be what was genuine and came late, unless that has been seen.
+fn account(run: &mut Run<'_>, moved: u64) {
+    if !run.is_open_to_stripe || run.effects.per_event.is_some() {
+        run.trials.moved(moved);
+    }
+}
+
+/// One that is asked to come later comes later: it is not judged yet.
+pub(super) async fn try_one(
+    run: &mut Run<'_>,
     check: &'static Check,
     attempt: &Attempt,
 ) -> Result<Outcome, Died> {
-    let outcome = run.send(attempt).await?;
+    let mut outcome = run.send(attempt).await?;
+    for _ in 0..PATIENCE_MAX {
+        if !outcome.is_throttled() {
+            break;
+        }
+        sleep(RETRY_PAUSE).await;
+        outcome = run.send(attempt).await?;
+    }
     let told = run.told(&outcome);
     let marker = run.events.marker();
     run.trials.note(check, attempt, &outcome, told, marker);
@@ -156,63 +130,46 @@ fn unsigned(signer: &Signer<'_>) -> Vec<Attempt> {
 
 fn by_a_wrong_secret(signer: &Signer<'_>) -> Vec<Attempt> {
     let body = signer.events.fresh_body();
-    let header = signer.wrong_header(&body);
-    vec![Attempt::new("a delivery signed with a wrong secret", body).signature(header)]
+    vec![signer.wrongly_signed("a delivery signed with a wrong secret", body)]
 }
 
 fn by_a_guess(signer: &Signer<'_>) -> Vec<Attempt> {
     let signed = |(what, key): (&str, &str)| {
-        let body = signer.events.fresh_body();
-        let header = signer.header_by(key, &body);
-        Attempt::new(format!("a delivery signed with {what}"), body).signature(header)
+        let what = format!("a delivery signed with {what}");
+        signer.headed(what, |body| signer.header_by(key, body))
     };
     GUESSES.into_iter().map(signed).collect()
 }
 
 fn by_v0(signer: &Signer<'_>) -> Vec<Attempt> {
-    let body = signer.events.fresh_body();
-    let header = signer.header(signer.now(), &body).replace(",v1=", ",v0=");
-    vec![Attempt::new("a delivery whose right signature is called v0", body).signature(header)]
+    let what = "a delivery whose right signature is called v0";
+    let header = |body: &[u8]| signer.header(signer.now(), body).replace(",v1=", ",v0=");
+    vec![signer.headed(what, header)]
 }
 
 fn stale(signer: &Signer<'_>) -> Vec<Attempt> {
     let now = signer.now();
     let old = now.saturating_sub(TOO_FAR_SECONDS);
-    let at = |what: &'static str, at: u64| {
-        let body = signer.events.fresh_body();
-        let header = signer.header(at, &body);
-        Attempt::new(what, body).signature(header)
-    };
     // Who takes one t for the age and another for the MAC takes anything.
     let twice = |what: &'static str, first: u64, second: u64| {
-        let body = signer.events.fresh_body();
-        let header = format!("t={first},t={second},v1={}", signer.mac(old, &body));
-        Attempt::new(what, body).signature(header)
+        signer.headed(what, |body| {
+            format!("t={first},t={second},v1={}", signer.mac(old, body))
+        })
     };
     vec![
-        at("a delivery signed ten minutes ago", old),
-        at("a delivery signed in 1970", 1),
+        signer.signed_at("a delivery signed ten minutes ago", old),
+        signer.signed_at("a delivery signed in 1970", 1),
         twice("an old delivery whose header has a new t first", now, old),
         twice("an old delivery whose header has a new t last", old, now),
     ]
 }
 
 fn from_the_future(signer: &Signer<'_>) -> Vec<Attempt> {
-    let now = signer.now();
-    let at = |what: &'static str, at: u64| {
-        let body = signer.events.fresh_body();
-        let header = signer.header(at, &body);
-        Attempt::new(what, body).signature(header)
-    };
+    let later = signer.now().saturating_add(TOO_FAR_SECONDS);
+    let milliseconds = signer.now().saturating_mul(1000);
     vec![
-        at(
-            "a delivery signed in ten minutes",
-            now.saturating_add(TOO_FAR_SECONDS),
-        ),
-        at(
-            "a delivery whose t is in milliseconds",
-            now.saturating_mul(1000),
-        ),
+        signer.signed_at("a delivery signed in ten minutes", later),
+        signer.signed_at("a delivery whose t is in milliseconds", milliseconds),
     ]
 }
 
@@ -251,6 +208,7 @@ fn with_a_changed_body(signer: &Signer<'_>) -> Vec<Attempt> {
     let body = signer.events.fresh_body();
     let header = signer.header(signer.now(), &body);
     let places = inner_digits(&body);
+    let white_space = with_other_white_space(signer);
     let some = [0, 1, 2, 3, 4].map(|quarter| places.len().saturating_sub(1) * quarter / 4);
     let some = some.into_iter().filter_map(|index| places.get(index));
     let changed = some.map(|place| {
@@ -260,7 +218,27 @@ fn with_a_changed_body(signer: &Signer<'_>) -> Vec<Attempt> {
         let what = format!("a delivery with one bit of byte {place} of its body changed");
         Attempt::new(what, bytes).signature(&header)
     });
-    changed.collect()
+    changed.chain(white_space).collect()
+}
+
+/// Means the same, and is not what was signed. Who writes bodies again is known by then to do so.
+fn with_other_white_space(signer: &Signer<'_>) -> Vec<Attempt> {
+    if !matches!(signer.events.layout(), Layout::Indented) {
+        return Vec::new();
+    }
+    let changed = |what: &'static str, change: fn(&SampleEvent) -> Bytes| {
+        let event = signer.events.fresh();
+        let header = signer.header(signer.now(), &signer.events.body(&event));
+        Attempt::new(what, change(&event)).signature(header)
+    };
+    vec![
+        changed("a delivery with an empty line after its body", |event| {
+            (event.to_json() + "\n\n").into()
+        }),
+        changed("a delivery whose white space was taken out", |event| {
+            Layout::Compact.of(event)
+        }),
+    ]
 }
 
 /// Places of digits that can be any other: no number begins with them.
@@ -273,9 +251,9 @@ fn inner_digits(body: &[u8]) -> Vec<usize> {
 fn with_a_changed_signature(signer: &Signer<'_>) -> Vec<Attempt> {
     let now = signer.now();
     let signed = |what: String, change: &dyn Fn(String) -> String| {
-        let body = signer.events.fresh_body();
-        let mac = change(signer.mac(now, &body));
-        Attempt::new(what, body).signature(format!("t={now},v1={mac}"))
+        signer.headed(what, |body| {
+            format!("t={now},v1={}", change(signer.mac(now, body)))
+        })
     };
     let bits = [0, 31, 63].map(|place| {
         let what = format!("a delivery with one bit of its signature changed, in digit {place}");
@@ -301,11 +279,11 @@ fn with_digit_changed(mac: &str, place: usize) -> String {
 fn with_a_changed_timestamp(signer: &Signer<'_>) -> Vec<Attempt> {
     let now = signer.now();
     let moved = [-60, -1, 1, 60].into_iter().map(|by: i64| {
-        let body = signer.events.fresh_body();
         let said = now.saturating_add_signed(by);
-        let header = format!("t={said},v1={}", signer.mac(now, &body));
         let what = format!("a delivery whose t was changed by {by} s");
-        Attempt::new(what, body).signature(header)
+        signer.headed(what, |body| {
+            format!("t={said},v1={}", signer.mac(now, body))
+        })
     });
     moved.collect()
 }

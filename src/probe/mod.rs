@@ -12,10 +12,10 @@
 //!   like any other 200; without [`Probe::secret`] only a stranger's forgeries are tried.
 //!
 //! 1. A genuine delivery, if there is a secret. If it is refused, what only somebody with a recorded
-//!    delivery could forge is left out: its refusal would show nothing. If it is accepted in compact JSON
-//!    alone, everything else is compact.
+//!    delivery could forge is left out: its refusal would show nothing. If it is accepted in another layout
+//!    alone, everything else has that layout.
 //! 2. Its duplicates.
-//! 3. Forgeries, each with an id of its own. 2xx is a finding, and so are 5xx and no answer at all; 3xx
+//! 3. Forgeries. 2xx is a finding, and so are 5xx and no answer at all; 3xx
 //!    and 4xx are right. If a wrong signature is accepted, that is one finding, with the others in it.
 //! 4. Whatever else Stripe may deliver, and copies at once.
 //! 5. A body that is too slow, and one that is too large.
@@ -76,7 +76,7 @@
 //! | `body_reserialised` | critical | secret | the body is written again before it is verified |
 //! | `slow_answer` | medium | secret | an answer takes more than ten seconds |
 //! | `duplicate_refused` | medium | secret | a duplicate is refused |
-//! | `doubled` | critical | count | a duplicate has its effects again |
+//! | `doubled` | critical | secret, count | a duplicate has its effects again |
 //! | `unknown_type_refused` | high | secret | a type of event that is not known is refused |
 //! | `rolled_secret_refused` | high | secret | a delivery with two signatures is refused, one of which fits |
 //! | `new_version_refused` | high | secret | an event of an unknown API version, or with unknown fields, is refused |
@@ -85,9 +85,7 @@
 //! | `test_event_refused` | low | secret | the Dashboard's test event is refused |
 //! | `thin_refused` | low | secret | a thin event is refused |
 //! | `copies_fail` | medium | secret | copies of an event at the same time fail |
-//! | `doubled_in_parallel` | critical | count | copies at the same time have their effects more than once |
-//!
-//! `forgery_had_effect` needs the count alone; the other two also need the secret.
+//! | `doubled_in_parallel` | critical | secret, count | copies at the same time have their effects more than once |
 //!
 //! # As JSON
 //!
@@ -117,12 +115,12 @@ mod target;
 mod trials;
 
 pub use check::{CHECKS, Check, Needs};
-pub use client::{ANSWER_BYTES_MAX, SendError};
+pub use client::{ANSWER_BODY_TIME_MAX, ANSWER_BYTES_MAX, SendError};
 pub use effects::CountError;
 pub use report::{Finding, NotChecked, Report};
 pub use settings::{
-    COPIES_DEFAULT, COPIES_MAX, OVERSIZED_BYTES_DEFAULT, Probe, ProbeError, SETTLE_TIME_DEFAULT,
-    SLOW_TIME_DEFAULT, UnknownCheck,
+    COPIES_DEFAULT, COPIES_MAX, OVERSIZED_BYTES_DEFAULT, OVERSIZED_BYTES_MIN, Probe, ProbeError,
+    SETTLE_TIME_DEFAULT, SETTLE_TIME_MAX, SLOW_TIME_DEFAULT, SLOW_TIME_MIN, UnknownCheck,
 };
 pub use severity::{Severity, UnknownSeverity};
 pub use target::{ANSWER_TIME_MAX_DEFAULT, CONNECT_TIME_MAX, Ownership, Target, TargetError};
@@ -141,6 +139,7 @@ mod tests {
             Needs::Nothing => "",
             Needs::Secret => "secret",
             Needs::Count => "count",
+            Needs::SecretAndCount => "secret, count",
         };
         let checks = CHECKS.iter().map(|check| {
             let (code, severity, title) = (check.code, check.severity, check.title);

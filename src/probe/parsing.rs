@@ -1,11 +1,12 @@
 use std::borrow::Cow;
 
 use super::{
-    check::PARSED_BEFORE_VERIFIED,
+    check::{GARBAGE_ACCEPTED, PARSED_BEFORE_VERIFIED, WRONG_SECRET_ACCEPTED},
     delivery::{Attempt, Outcome},
     forgeries::try_one,
     run::{Died, Run},
     signer::Signer,
+    trials::THROTTLED,
 };
 
 /// So many brackets overflow the stack of a parser that recurses without a limit.
@@ -17,61 +18,58 @@ const HEADER_BYTES: usize = 64 * 1024;
 /// As many signatures as nobody rolls secrets.
 const SIGNATURES: usize = 500;
 
-/// Three forgeries that differ in what a parser makes of them have to be answered alike.
-pub(super) async fn parsed_before_verified<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-) -> Result<(), Died> {
+/// Forgeries that differ in what a parser makes of them have to be answered alike.
+pub(super) async fn parsed_before_verified(run: &mut Run<'_>) -> Result<(), Died> {
     if !run.begins(&PARSED_BEFORE_VERIFIED) {
         return Ok(());
     }
     let signer = run.signer();
-    let wrongly_signed = |what: &'static str, body: Vec<u8>| {
-        let header = signer.wrong_header(&body);
-        Attempt::new(what, body).signature(header)
-    };
     let marker = signer.events.marker();
-    let event = || signer.events.fresh_body().to_vec();
-    let no_event = format!(r#"{{"object": "list", "url": "{marker}"}}"#).into_bytes();
-    let no_json = format!("{marker} is no JSON").into_bytes();
+    let no_event = format!(r#"{{"object": "list", "url": "{marker}"}}"#);
+    let no_json = format!("{marker} is no JSON");
+    let (event, other_event) = (signer.events.fresh_body(), signer.events.fresh_body());
+    let (wrong, garbage) = (&WRONG_SECRET_ACCEPTED, &GARBAGE_ACCEPTED);
+    // What of an answer changes with time alone differs between the first and the last.
     let attempts = [
-        wrongly_signed("an event signed with a wrong secret", event()),
-        wrongly_signed("another event signed with a wrong secret", event()),
-        wrongly_signed(
+        (wrong, "an event signed with a wrong secret", event),
+        (
+            garbage,
             "JSON that is no event, signed with a wrong secret",
-            no_event,
+            no_event.into(),
         ),
-        wrongly_signed("no JSON, signed with a wrong secret", no_json),
+        (
+            garbage,
+            "no JSON, signed with a wrong secret",
+            no_json.into(),
+        ),
+        (
+            wrong,
+            "another event signed with a wrong secret",
+            other_event,
+        ),
     ];
+    let attempts = attempts.map(|(check, what, body)| (check, signer.wrongly_signed(what, body)));
     let mut outcomes = Vec::new();
-    for attempt in attempts {
-        let outcome = try_one(run, &PARSED_BEFORE_VERIFIED, &attempt).await?;
+    for (check, attempt) in attempts {
+        let outcome = try_one(run, check, &attempt).await?;
         outcomes.push((attempt.what, outcome));
     }
     compare(run, &outcomes);
     Ok(())
 }
 
-fn compare<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-    outcomes: &[(Cow<'static, str>, Outcome)],
-) {
-    let [(_, event), (_, other_event), others @ ..] = outcomes else {
+fn compare(run: &mut Run<'_>, outcomes: &[(Cow<'static, str>, Outcome)]) {
+    let [(_, event), others @ .., (_, last_event)] = outcomes else {
         return;
     };
-    let is_throttled = |outcome: &Outcome| {
-        let status = outcome.status().map(|status| status.as_u16());
-        status == Some(429)
-    };
-    if outcomes.iter().any(|(_, outcome)| is_throttled(outcome)) {
-        let reason = "the endpoint throttles, so answers cannot be compared";
-        return run.book.not_checked(&PARSED_BEFORE_VERIFIED, reason);
+    if outcomes.iter().any(|(_, outcome)| outcome.is_throttled()) {
+        return run.book.not_checked(&PARSED_BEFORE_VERIFIED, THROTTLED);
     }
-    if event.is_success() {
+    if event.is_success() || last_event.is_success() {
         return;
     }
     run.book.passed(&PARSED_BEFORE_VERIFIED);
-    // A text that differs between two events, as one with a time in it, shows nothing.
-    let is_stable = event.status() == other_event.status() && event.body() == other_event.body();
+    let is_stable = event.status() == last_event.status() && event.body() == last_event.body();
     let differs = |outcome: &Outcome| {
         outcome.status() != event.status() || (is_stable && outcome.body() != event.body())
     };
@@ -88,10 +86,7 @@ fn compare<P: FnMut(&str, usize, usize)>(
 
 /// Signed with a wrong secret, if at all: a server need not look at any of it.
 pub(super) fn garbage(signer: &Signer<'_>) -> Vec<Attempt> {
-    let signed = |what: &'static str, body: Vec<u8>| {
-        let header = signer.wrong_header(&body);
-        Attempt::new(what, body).signature(header)
-    };
+    let signed = |what: &'static str, body: Vec<u8>| signer.wrongly_signed(what, body.into());
     let headed = |what: &'static str, header: &[u8]| {
         Attempt::new(what, signer.events.fresh_body()).signature(header)
     };
@@ -120,6 +115,6 @@ pub(super) fn garbage(signer: &Signer<'_>) -> Vec<Attempt> {
         )
         .may_be_cut_off(),
         headed("a header of 64 KiB", long.as_bytes()).may_be_cut_off(),
-        signed("100,000 brackets as a body", brackets),
+        signed("100,000 brackets as a body", brackets).may_be_cut_off(),
     ]
 }

@@ -21,7 +21,8 @@ use tokio::time::sleep;
 use super::{
     check::{COPIES_FAIL, Check, DOUBLED_IN_PARALLEL, OVERSIZED_TAKEN, SLOW_BODY_HELD},
     delivery::{Attempt, Outcome},
-    run::{Died, Run},
+    run::{Died, Run, exchange},
+    target::Target,
 };
 
 /// Pieces of the oversized body.
@@ -51,7 +52,7 @@ pub(super) fn checks() -> impl Iterator<Item = &'static Check> {
 }
 
 /// One event, many times at once.
-pub(super) async fn copies<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -> Result<(), Died> {
+pub(super) async fn copies(run: &mut Run<'_>) -> Result<(), Died> {
     let is_skipped = run.book.is_skipped(&DOUBLED_IN_PARALLEL);
     if !run.begins(&COPIES_FAIL) && is_skipped {
         return Ok(());
@@ -61,10 +62,7 @@ pub(super) async fn copies<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -
     let signer = run.signer();
     let what = format!("{} copies of a new event at once", run.probe.copies);
     let attempt = signer.genuine(what, &signer.events.fresh());
-    let limit = run.probe.target.answer_limit();
-    let this = &*run;
-    let copy = |_| this.exchange(attempt.request(), limit);
-    let outcomes = join_all((0..run.probe.copies).map(copy)).await;
+    let outcomes = at_once(&run.probe.target, &attempt, run.probe.copies).await;
     let is_one_accepted =
         outcomes.iter().any(Outcome::is_success) || redelivered(run, &attempt).await?;
     judge(run, &attempt, &outcomes, is_one_accepted);
@@ -72,11 +70,21 @@ pub(super) async fn copies<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>) -
     Ok(())
 }
 
+/// Each over a connection that is there by then, so that they arrive together.
+async fn at_once(target: &Target, attempt: &Attempt, copies: u32) -> Vec<Outcome> {
+    let connections = join_all((0..copies).map(|_| target.connect())).await;
+    let sent = connections.into_iter().map(async |connection| {
+        let limit = target.answer_limit();
+        match connection {
+            Ok(connection) => Outcome::of(connection, attempt.request(), limit).await,
+            Err(error) => Outcome::failed(&error),
+        }
+    });
+    join_all(sent).await
+}
+
 /// Whether a redelivery is accepted in the end.
-async fn redelivered<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-    attempt: &Attempt,
-) -> Result<bool, Died> {
+async fn redelivered(run: &mut Run<'_>, attempt: &Attempt) -> Result<bool, Died> {
     for _ in 0..REDELIVERIES_MAX {
         if run.send(attempt).await?.is_success() {
             return Ok(true);
@@ -86,12 +94,7 @@ async fn redelivered<P: FnMut(&str, usize, usize)>(
     Ok(false)
 }
 
-fn judge<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-    attempt: &Attempt,
-    outcomes: &[Outcome],
-    is_one_accepted: bool,
-) {
+fn judge(run: &mut Run<'_>, attempt: &Attempt, outcomes: &[Outcome], is_one_accepted: bool) {
     run.book.passed(&COPIES_FAIL);
     // In flight, and too many requests, are rightly said of a copy; 503 is of a server that is full.
     let is_in_order = |outcome: &Outcome| {
@@ -108,7 +111,7 @@ fn judge<P: FnMut(&str, usize, usize)>(
     }
 }
 
-async fn effects<P: FnMut(&str, usize, usize)>(run: &mut Run<'_, P>, attempt: &Attempt) {
+async fn effects(run: &mut Run<'_>, attempt: &Attempt) {
     let Some(per_event) = run.effects.per_event else {
         return;
     };
@@ -142,9 +145,7 @@ fn tally(outcomes: &[Outcome]) -> String {
 }
 
 /// A forgery whose body comes byte by byte, and never ends.
-pub(super) async fn slow_body<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-) -> Result<(), Died> {
+pub(super) async fn slow_body(run: &mut Run<'_>) -> Result<(), Died> {
     if !run.begins(&SLOW_BODY_HELD) {
         return Ok(());
     }
@@ -155,7 +156,7 @@ pub(super) async fn slow_body<P: FnMut(&str, usize, usize)>(
         Some((frame(Bytes::from_static(b" ")), ()))
     });
     let request = attempt.request_of(StreamBody::new(Box::pin(drip)));
-    let outcome = run.exchange(request, run.probe.slow_time).await;
+    let outcome = exchange(&run.probe.target, request, run.probe.slow_time).await;
     let outcome = run.still_alive(what, outcome).await?;
     run.book.passed(&SLOW_BODY_HELD);
     if matches!(outcome, Outcome::Late(_)) {
@@ -166,9 +167,7 @@ pub(super) async fn slow_body<P: FnMut(&str, usize, usize)>(
 }
 
 /// A forgery that is larger than any event, and says so; and one that does not say how large it is.
-pub(super) async fn oversized_body<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-) -> Result<(), Died> {
+pub(super) async fn oversized_body(run: &mut Run<'_>) -> Result<(), Died> {
     if !run.begins(&OVERSIZED_TAKEN) {
         return Ok(());
     }
@@ -192,15 +191,11 @@ pub(super) async fn oversized_body<P: FnMut(&str, usize, usize)>(
 }
 
 /// Whether that has settled it.
-async fn send_oversized<P: FnMut(&str, usize, usize)>(
-    run: &mut Run<'_, P>,
-    attempt: &Attempt,
-    pieces: u64,
-) -> Result<bool, Died> {
+async fn send_oversized(run: &mut Run<'_>, attempt: &Attempt, pieces: u64) -> Result<bool, Died> {
     let is_taken = Arc::new(AtomicBool::new(false));
     let body = oversized(pieces, Arc::clone(&is_taken));
     let request = attempt.request_of(StreamBody::new(Box::pin(body)));
-    let outcome = run.exchange(request, OVERSIZED_TIME_MAX).await;
+    let outcome = exchange(&run.probe.target, request, OVERSIZED_TIME_MAX).await;
     let outcome = run.still_alive(&attempt.what, outcome).await?;
     if is_taken.load(Ordering::Relaxed) {
         let told = run.told(&outcome);
@@ -242,7 +237,7 @@ fn frame(bytes: Bytes) -> Result<Frame<Bytes>, Infallible> {
     Ok(Frame::data(bytes))
 }
 
-fn wrongly_signed<P: FnMut(&str, usize, usize)>(run: &Run<'_, P>, what: &str) -> Attempt {
+fn wrongly_signed(run: &Run<'_>, what: &str) -> Attempt {
     let signer = run.signer();
     let header = signer.wrong_header(&signer.events.fresh_body());
     Attempt::new(what.to_owned(), Bytes::new()).signature(header)

@@ -3,11 +3,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body::Body;
-use http_body_util::BodyExt;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::{
-    check::{CHECKS, Check, FORGERY_HAD_EFFECT, NO_TLS, Needs, SERVER_DIED, SLOW_ANSWER},
+    check::{CHECKS, Check, NO_TLS, SERVER_DIED, SLOW_ANSWER},
     deliveries,
     delivery::{Attempt, Outcome},
     effects::Effects,
@@ -16,6 +15,7 @@ use super::{
     report::{Book, Report},
     settings::{Probe, ProbeError},
     signer::Signer,
+    target::Target,
     trials::Trials,
 };
 
@@ -23,10 +23,10 @@ use super::{
 const REVIVALS_MAX: u32 = 5;
 
 /// How long between two tries at a server that does not listen, or has asked for patience.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often a delivery is repeated that was answered with 429 or 503.
-const PATIENCE_MAX: u32 = 3;
+pub(super) const PATIENCE_MAX: u32 = 3;
 
 /// What Checkout lets the buyer wait for.
 const SLOW_ANSWER_TIME: Duration = Duration::from_secs(10);
@@ -35,8 +35,11 @@ const SLOW_ANSWER_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(super) struct Died;
 
+/// Told what is looked for, how many steps are done, and how many there are.
+pub(super) type Progress<'a> = &'a mut (dyn FnMut(&str, usize, usize) + Send);
+
 /// A run of a probe: what it has to work with, and what it knows.
-pub(super) struct Run<'a, P> {
+pub(super) struct Run<'a> {
     pub(super) probe: &'a Probe,
     pub(super) events: Events,
     pub(super) effects: Effects,
@@ -44,21 +47,32 @@ pub(super) struct Run<'a, P> {
     pub(super) trials: Trials,
     /// Whether what Stripe sends is accepted, so that a refusal says something.
     pub(super) is_open_to_stripe: bool,
-    progress: P,
+    /// Whether what is not signed was never answered, so that no answer shows nothing.
+    is_silent: bool,
+    progress: Progress<'a>,
     steps: usize,
     steps_done: usize,
 }
 
-impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
-    pub(super) async fn begin(probe: &'a Probe, progress: P) -> Result<Self, ProbeError> {
+impl<'a> Run<'a> {
+    pub(super) async fn begin(
+        probe: &'a Probe,
+        progress: Progress<'a>,
+    ) -> Result<Self, ProbeError> {
         let target = &probe.target;
         target.reach().await.map_err(ProbeError::Unreachable)?;
+        let outcome = exchange(target, unsigned().request(), target.answer_limit()).await;
+        if let (Some(status), None) = (outcome.status().filter(is_nowhere), &probe.secret) {
+            return Err(ProbeError::NothingThere(status));
+        }
         let effects = Effects::new(probe.count.clone(), probe.settle_time);
         let effects = effects.await.map_err(ProbeError::Count)?;
-        Ok(Self::new(probe, effects, progress))
+        let mut run = Self::new(probe, effects, progress);
+        run.is_silent = matches!(outcome, Outcome::Late(_));
+        Ok(run)
     }
 
-    fn new(probe: &'a Probe, effects: Effects, progress: P) -> Self {
+    fn new(probe: &'a Probe, effects: Effects, progress: Progress<'a>) -> Self {
         Self {
             probe,
             events: Events::of(&probe.sample),
@@ -66,6 +80,7 @@ impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
             book: Book::skipping(&probe.skipped),
             trials: Trials::default(),
             is_open_to_stripe: false,
+            is_silent: false,
             progress,
             steps: steps(probe),
             steps_done: 0,
@@ -120,19 +135,17 @@ impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
     fn explain(&mut self) {
         let has_secret = self.probe.secret.is_some();
         for check in CHECKS {
-            match check.needs {
-                Needs::Secret | Needs::Count if !has_secret && !check.is(&FORGERY_HAD_EFFECT) => {
-                    self.book
-                        .missing(check, "the endpoint's secret was not given");
-                }
-                Needs::Count if self.probe.count.is_none() => {
-                    self.book.missing(check, "no count of effects was given");
-                }
-                Needs::Secret | Needs::Count if has_secret && !self.is_open_to_stripe => {
-                    let reason = "genuine deliveries are refused, so other answers show nothing";
-                    self.book.missing(check, reason);
-                }
-                Needs::Nothing | Needs::Secret | Needs::Count => {}
+            let (of_secret, of_count) = (check.needs.secret(), check.needs.count());
+            if of_secret && !has_secret {
+                let reason = "the endpoint's secret was not given";
+                self.book.missing(check, reason);
+            }
+            if of_count && self.probe.count.is_none() {
+                self.book.missing(check, "no count of effects was given");
+            }
+            if of_secret && !self.is_open_to_stripe {
+                let reason = "genuine deliveries are refused, so other answers show nothing";
+                self.book.missing(check, reason);
             }
         }
     }
@@ -162,8 +175,8 @@ impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
 
     /// Sends it once.
     pub(super) async fn send(&mut self, attempt: &Attempt) -> Result<Outcome, Died> {
-        let limit = self.probe.target.answer_limit();
-        let outcome = self.exchange(attempt.request(), limit).await;
+        let target = &self.probe.target;
+        let outcome = exchange(target, attempt.request(), target.answer_limit()).await;
         self.still_alive(&attempt.what, outcome).await
     }
 
@@ -199,31 +212,14 @@ impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
         }
     }
 
-    pub(super) async fn exchange<B>(&self, request: Request<B>, limit: Duration) -> Outcome
-    where
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-    {
-        let begun = Instant::now();
-        match self.probe.target.send(request, limit).await {
-            Ok(response) => {
-                let status = response.status();
-                let Ok(body) = response.into_body().collect().await;
-                let body = body.to_bytes();
-                let took = begun.elapsed();
-                Outcome::Answered { status, body, took }
-            }
-            Err(error) => Outcome::failed(&error),
-        }
-    }
-
     /// After something that may have ended the server: whether it still answers.
     pub(super) async fn still_alive(
         &mut self,
         sent: &str,
         outcome: Outcome,
     ) -> Result<Outcome, Died> {
-        if matches!(outcome, Outcome::Answered { .. }) || self.answers().await {
+        let is_alive = self.is_silent || matches!(outcome, Outcome::Answered { .. });
+        if is_alive || answers(&self.probe.target).await {
             return Ok(outcome);
         }
         let told = self.told(&outcome);
@@ -232,27 +228,47 @@ impl<'a, P: FnMut(&str, usize, usize)> Run<'a, P> {
         Err(Died)
     }
 
-    /// Connections that are taken and ended count too: some servers refuse like that. One does not: the
-    /// system takes connections for a server that is about to be gone.
-    async fn answers(&self) -> bool {
-        let attempt = Attempt::new("an empty object", "{}");
-        let limit = self.probe.target.answer_limit();
-        let mut is_ended_before = false;
-        for _ in 0..REVIVALS_MAX {
-            match self.exchange(attempt.request(), limit).await {
-                Outcome::Answered { .. } => return true,
-                Outcome::Closed if is_ended_before => return true,
-                Outcome::Closed => is_ended_before = true,
-                Outcome::Late(_) => return false,
-                Outcome::Unreachable => sleep(RETRY_PAUSE).await,
-            }
-        }
-        false
-    }
-
     /// What can be signed now.
     pub(super) fn signer(&self) -> Signer<'_> {
         Signer::new(&self.events, self.secret().unwrap_or_default())
+    }
+}
+
+/// Connections that are taken and ended count too: some servers refuse like that. One does not: the
+/// system takes connections for a server that is about to be gone.
+async fn answers(target: &Target) -> bool {
+    let mut is_ended_before = false;
+    for _ in 0..REVIVALS_MAX {
+        match exchange(target, unsigned().request(), target.answer_limit()).await {
+            Outcome::Answered { .. } => return true,
+            Outcome::Closed if is_ended_before => return true,
+            Outcome::Closed => is_ended_before = true,
+            Outcome::Late(_) => return false,
+            Outcome::Unreachable => sleep(RETRY_PAUSE).await,
+        }
+    }
+    false
+}
+
+/// What every server can answer.
+fn unsigned() -> Attempt {
+    Attempt::new("an empty object", "{}")
+}
+
+/// What is answered where no webhook is.
+fn is_nowhere(status: &StatusCode) -> bool {
+    status.is_redirection() || matches!(status.as_u16(), 404 | 405)
+}
+
+/// The time is that of the answer, without the connection's.
+pub(super) async fn exchange<B>(target: &Target, request: Request<B>, limit: Duration) -> Outcome
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    match target.connect().await {
+        Ok(connection) => Outcome::of(connection, request, limit).await,
+        Err(error) => Outcome::failed(&error),
     }
 }
 
@@ -262,7 +278,7 @@ fn steps(probe: &Probe) -> usize {
         .chain(deliveries::checks())
         .chain(pressure::checks());
     let is_made = |check: &&Check| {
-        let has_needs = check.needs == Needs::Nothing || probe.secret.is_some();
+        let has_needs = !check.needs.secret() || probe.secret.is_some();
         has_needs && !probe.skipped.contains(&check.code)
     };
     all.filter(is_made).count()
@@ -270,14 +286,15 @@ fn steps(probe: &Probe) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::target::Target, *};
+    use super::*;
     use crate::probe::Ownership;
 
     async fn found(url: &str, took: Duration) -> Vec<&'static str> {
         let target = Target::resolve(url, Ownership::Declared).await.unwrap();
         let probe = Probe::new(target);
         let effects = Effects::new(None, Duration::ZERO).await.unwrap();
-        let mut run = Run::new(&probe, effects, |_, _, _| {});
+        let mut progress = |_: &str, _, _| {};
+        let mut run = Run::new(&probe, effects, &mut progress);
         run.transport();
         let (status, body) = (StatusCode::OK, Bytes::new());
         let outcome = Outcome::Answered { status, body, took };

@@ -1,6 +1,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
+use http::StatusCode;
 use zeroize::Zeroizing;
 
 use super::{
@@ -16,11 +17,20 @@ use crate::{SecretError, SigningSecret, testing::SampleEvent};
 /// How long a count of effects must stand still to be believed, unless set: longer than most queues wait.
 pub const SETTLE_TIME_DEFAULT: Duration = Duration::from_secs(2);
 
+/// And at most: a signature is to outlive the wait for what it has caused.
+pub const SETTLE_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// How long a body may dawdle, unless set: longer than a slow phone needs, and Stripe is none.
 pub const SLOW_TIME_DEFAULT: Duration = Duration::from_secs(30);
 
+/// And at least: an answer takes its time.
+pub const SLOW_TIME_MIN: Duration = Duration::from_secs(1);
+
 /// Size of the oversized body, unless set: far larger than any event.
 pub const OVERSIZED_BYTES_DEFAULT: u64 = 32 * 1024 * 1024;
+
+/// And at least: of less, the buffers of both systems hold the most.
+pub const OVERSIZED_BYTES_MIN: u64 = 4 * 1024 * 1024;
 
 /// How many copies of an event are delivered at once, unless set: more than a pool has connections.
 pub const COPIES_DEFAULT: u32 = 50;
@@ -89,22 +99,24 @@ impl Probe {
         self
     }
 
-    /// Sets how long the count must stand still to be believed; [`SETTLE_TIME_DEFAULT`] unless set.
+    /// Sets how long the count must stand still to be believed; [`SETTLE_TIME_DEFAULT`] unless set,
+    /// at most [`SETTLE_TIME_MAX`].
     pub fn settle_time(mut self, time: Duration) -> Self {
-        self.settle_time = time;
+        self.settle_time = time.min(SETTLE_TIME_MAX);
         self
     }
 
     /// Sets how long a body may dawdle before the server must have given up; [`SLOW_TIME_DEFAULT`]
-    /// unless set.
+    /// unless set, at least [`SLOW_TIME_MIN`].
     pub fn slow_time(mut self, time: Duration) -> Self {
-        self.slow_time = time;
+        self.slow_time = time.max(SLOW_TIME_MIN);
         self
     }
 
-    /// Sets the size of the oversized body; [`OVERSIZED_BYTES_DEFAULT`] unless set.
+    /// Sets the size of the oversized body; [`OVERSIZED_BYTES_DEFAULT`] unless set, at least
+    /// [`OVERSIZED_BYTES_MIN`].
     pub fn oversized_bytes(mut self, bytes: u64) -> Self {
-        self.oversized_bytes = bytes;
+        self.oversized_bytes = bytes.max(OVERSIZED_BYTES_MIN);
         self
     }
 
@@ -133,7 +145,7 @@ impl Probe {
     ///
     /// # Errors
     ///
-    /// When the endpoint does not answer, or effects cannot be counted, at the start. A server that
+    /// When the endpoint is not reached, or effects cannot be counted, at the start. A server that
     /// dies on the way is a finding.
     ///
     /// # Cancel safety
@@ -141,9 +153,9 @@ impl Probe {
     /// It may be dropped at any time; what it has delivered by then has been delivered.
     pub async fn run(
         &self,
-        progress: impl FnMut(&str, usize, usize),
+        mut progress: impl FnMut(&str, usize, usize) + Send,
     ) -> Result<Report, ProbeError> {
-        Run::begin(self, progress).await?.finish().await
+        Run::begin(self, &mut progress).await?.finish().await
     }
 }
 
@@ -175,6 +187,12 @@ pub enum ProbeError {
     /// The endpoint could not be reached at the start.
     #[error("the endpoint cannot be reached: is the server running, and the address right?")]
     Unreachable(#[source] SendError),
+    /// There is no secret to show what is there, and what is not signed is answered like this.
+    #[error(
+        "an unsigned delivery is answered with {}, as if no webhook were there: check the path, or give \
+         the secret", .0.as_u16()
+    )]
+    NothingThere(StatusCode),
     /// The effects could not be counted at the start.
     #[error("the effects cannot be counted: make the count work first")]
     Count(#[source] CountError),

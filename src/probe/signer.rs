@@ -8,6 +8,9 @@ use crate::{
     testing::{SampleEvent, mac},
 };
 
+/// What is sent for a check.
+pub(super) type Attempts = fn(&Signer<'_>) -> Vec<Attempt>;
+
 /// Makes bodies and signatures, genuine ones if there is a secret.
 pub(super) struct Signer<'a> {
     pub(super) events: &'a Events,
@@ -50,6 +53,32 @@ impl<'a> Signer<'a> {
     /// A delivery of a body as Stripe would sign it now.
     pub(super) fn signed(&self, what: impl Into<Cow<'static, str>>, body: Bytes) -> Attempt {
         let header = self.header(self.now(), &body);
+        Attempt::new(what, body).signature(header)
+    }
+
+    /// A delivery of a new event, genuine but for its header.
+    pub(super) fn headed(
+        &self,
+        what: impl Into<Cow<'static, str>>,
+        header: impl FnOnce(&[u8]) -> String,
+    ) -> Attempt {
+        let body = self.events.fresh_body();
+        let header = header(&body);
+        Attempt::new(what, body).signature(header)
+    }
+
+    /// A genuine delivery of a new event, signed at that time.
+    pub(super) fn signed_at(&self, what: impl Into<Cow<'static, str>>, at: u64) -> Attempt {
+        self.headed(what, |body| self.header(at, body))
+    }
+
+    /// A delivery of a body under a key that nobody has.
+    pub(super) fn wrongly_signed(
+        &self,
+        what: impl Into<Cow<'static, str>>,
+        body: Bytes,
+    ) -> Attempt {
+        let header = self.wrong_header(&body);
         Attempt::new(what, body).signature(header)
     }
 

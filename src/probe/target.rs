@@ -1,7 +1,7 @@
 use std::{
     fmt, io,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 
@@ -44,6 +44,8 @@ pub struct Target {
 
 pub(super) struct Place {
     pub(super) addresses: Vec<SocketAddr>,
+    /// The place among them of the one that was reached.
+    pub(super) reached: AtomicUsize,
     /// As the `Host` header wants it.
     pub(super) authority: String,
     pub(super) path: String,
@@ -67,9 +69,19 @@ impl Target {
         }
         let host = authority.host();
         let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let port = authority
-            .port_u16()
-            .unwrap_or(if is_tls { 443 } else { 80 });
+        let has_port = authority.as_str().len() > host.len();
+        let port = match authority.port_u16() {
+            Some(port) => port,
+            // One that is out of range is no reason to attack another server.
+            None if has_port => return Err(TargetError::NotUrl),
+            None => {
+                if is_tls {
+                    443
+                } else {
+                    80
+                }
+            }
+        };
         let addresses = addresses(bare, port).await?;
         let is_here = addresses.iter().all(|address| is_loopback(address.ip()));
         if ownership == Ownership::LoopbackOnly && !is_here {
@@ -77,6 +89,7 @@ impl Target {
         }
         let place = Place {
             addresses,
+            reached: AtomicUsize::new(0),
             authority: authority.as_str().to_owned(),
             path: uri.path().to_owned(),
             query: uri.query().map(str::to_owned),
@@ -95,8 +108,8 @@ impl Target {
         self
     }
 
-    pub(super) fn place(&self) -> Arc<Place> {
-        Arc::clone(&self.place)
+    pub(super) fn place(&self) -> &Arc<Place> {
+        &self.place
     }
 
     pub(super) fn answer_limit(&self) -> Duration {
@@ -214,6 +227,7 @@ mod tests {
         for (url, remedy) in [
             ("", "give the endpoint's address"),
             ("/webhooks/stripe", "give the endpoint's address"),
+            ("http://127.0.0.1:99999/", "give the endpoint's address"),
             ("ftp://127.0.0.1/", "must begin with http:// or https://"),
             ("http://user:marker@127.0.0.1/", "leave it out"),
         ] {

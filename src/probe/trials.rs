@@ -8,12 +8,16 @@ use super::{
     report::Book,
 };
 
+pub(super) const THROTTLED: &str = "the endpoint throttles, so its answers show nothing";
+
 /// What has become of the forgeries, until all are known: one cause can show in many of them.
 #[derive(Default)]
 pub(super) struct Trials {
     looked: Vec<&'static Check>,
     /// What is being looked at.
     current: Option<&'static Check>,
+    /// Whether one was not looked at.
+    is_throttled: bool,
     accepted: Vec<Trial>,
     broken: Vec<Trial>,
     echoed: Vec<Trial>,
@@ -55,6 +59,7 @@ impl Trials {
         if body.is_some_and(|body| body.contains(marker)) {
             self.echoed.push(trial(&answered));
         }
+        self.is_throttled |= outcome.is_throttled();
         let is_cut_off = attempt.may_be_cut_off && matches!(outcome, Outcome::Closed);
         if outcome.is_success() {
             self.accepted.push(trial(&answered));
@@ -112,10 +117,7 @@ impl Trials {
     }
 
     /// If any signature does, all else that is accepted has the same cause.
-    fn conclude_unverified(mut self, book: &mut Book) {
-        // The comparison of answers stands last, since every other says more.
-        self.accepted
-            .sort_by_key(|trial| trial.check.is(&PARSED_BEFORE_VERIFIED));
+    fn conclude_unverified(self, book: &mut Book) {
         let is_unsigned_accepted = self.is_accepted(&UNSIGNED_ACCEPTED);
         let lead = match is_unsigned_accepted {
             true => &NOT_VERIFIED,
@@ -136,13 +138,6 @@ impl Trials {
     fn conclude_each(self, book: &mut Book) {
         let mut effects = self.effects();
         let is_unsigned_accepted = self.is_accepted(&UNSIGNED_ACCEPTED);
-        if self
-            .looked
-            .iter()
-            .any(|check| check.is(&WRONG_SECRET_ACCEPTED))
-        {
-            book.passed(&NOT_VERIFIED);
-        }
         for check in &self.looked {
             let has_no_header =
                 check.is(&QUERY_SIGNATURE_ACCEPTED) || check.is(&UNDERSCORE_HEADER_ACCEPTED);
@@ -153,13 +148,24 @@ impl Trials {
                 );
                 continue;
             }
-            book.passed(check);
+            self.refused(book, check);
+            if check.is(&WRONG_SECRET_ACCEPTED) {
+                self.refused(book, &NOT_VERIFIED);
+            }
             let trials = self.accepted.iter().filter(|trial| trial.check.is(check));
             let trials: Vec<_> = trials.collect();
             if !trials.is_empty() {
                 let details = std::mem::take(&mut effects);
                 write_all(book, check, &trials, details);
             }
+        }
+    }
+
+    /// Unless it is found yet.
+    fn refused(&self, book: &mut Book, check: &'static Check) {
+        match self.is_throttled {
+            true => book.not_checked(check, THROTTLED),
+            false => book.passed(check),
         }
     }
 
@@ -188,4 +194,56 @@ fn write_all(book: &mut Book, check: &'static Check, trials: &[&Trial], mut deta
         }
     }
     book.found(check, &first.sent, first.answered.clone(), details);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::StatusCode;
+
+    use super::*;
+    use crate::probe::Report;
+
+    fn answered(statuses: &[StatusCode]) -> Report {
+        let mut trials = Trials::default();
+        trials.begin(&WRONG_SECRET_ACCEPTED);
+        for status in statuses {
+            let outcome = Outcome::Answered {
+                status: *status,
+                body: Bytes::new(),
+                took: Duration::ZERO,
+            };
+            let attempt = Attempt::new("a forgery", Bytes::new());
+            let told = outcome.told(None);
+            trials.note(&WRONG_SECRET_ACCEPTED, &attempt, &outcome, told, "marker");
+        }
+        trials.end();
+        let mut book = Book::default();
+        trials.conclude(&mut book);
+        book.close(String::new(), "nobody has looked")
+    }
+
+    #[test]
+    fn what_is_throttled_is_not_refused() {
+        let codes = ["not_verified", "wrong_secret_accepted"];
+        let refused = answered(&[StatusCode::BAD_REQUEST]);
+        assert!(codes.iter().all(|code| refused.passed().contains(code)));
+        let throttled = answered(&[StatusCode::BAD_REQUEST, StatusCode::TOO_MANY_REQUESTS]);
+        for code in codes {
+            let mut not_checked = throttled.not_checked().iter();
+            let entry = not_checked.find(|entry| entry.code == code);
+            assert_eq!(entry.map(|entry| entry.reason), Some(THROTTLED));
+        }
+    }
+
+    #[test]
+    fn one_that_is_accepted_is_found_whatever_the_others_say() {
+        let report = answered(&[StatusCode::BAD_REQUEST, StatusCode::OK]);
+        let [finding] = report.findings() else {
+            panic!("one finding")
+        };
+        assert_eq!(finding.code, "wrong_secret_accepted");
+    }
 }

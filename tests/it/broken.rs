@@ -2,12 +2,13 @@
 
 use std::{
     collections::HashSet,
+    convert::Infallible,
     future::IntoFuture,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, UNIX_EPOCH},
+    time::Duration,
 };
 
 use axum::{
@@ -23,6 +24,7 @@ use axum_stripe_webhook::{
     probe::{Ownership, Target},
     testing::sign_test_payload,
 };
+use futures_util::stream::repeat;
 use serde_json::Value;
 use tokio::task::JoinHandle;
 
@@ -36,6 +38,13 @@ pub(crate) enum Flaw {
     VerifiesNothing,
     /// And verifies what it has written again.
     ParsesFirst,
+    /// The same in Python's layout.
+    WritesSpaces,
+    /// The same in Stripe's layout.
+    WritesIndented,
+    TrimsTheBody,
+    /// Tries those near the one that is there.
+    GuessesTheTimestamp,
     HasNoAgeCheck,
     HasNoDeduplication,
     /// Two steps, with something between them.
@@ -68,6 +77,13 @@ pub(crate) enum Flaw {
     ToleratesAMinute,
     AcknowledgesGarbage,
     FailsOnCopies,
+    /// To what is not signed.
+    NeverAnswers,
+    /// The body of an answer, to what is not signed.
+    NeverEnds,
+    WorksAndFails,
+    /// Not wrong: its queue is slow, and moves when something else comes.
+    WorksLater,
 }
 
 /// Longer than a body takes on loopback, on a machine that is busy.
@@ -156,15 +172,28 @@ impl Broken {
             Flaw::ReadsTheFirstTimestampForTheAge => {
                 return judged_by_two_timestamps(&header, body);
             }
+            Flaw::GuessesTheTimestamp => with_guessed_timestamp(header, body),
             _ => header,
         };
-        let is_guessed = || header == sign_test_payload(body, "", stripe::now());
+        let is_guessed = || {
+            let at = stripe::at(signed_at(&header));
+            header == sign_test_payload(body, "", at)
+        };
         let verifier = self.verifier();
         let body_bytes = Bytes::copy_from_slice(body);
         verifier
             .verify(body_bytes, header.as_bytes(), stripe::now())
             .is_ok()
             || (self.has(Flaw::KnowsTheEmptyKey) && is_guessed())
+    }
+
+    fn writes_again(&self) -> Option<fn(&Value) -> String> {
+        match self.flaw {
+            Flaw::ParsesFirst => Some(Value::to_string),
+            Flaw::WritesSpaces => Some(spaced),
+            Flaw::WritesIndented => Some(|event| format!("{event:#}")),
+            _ => None,
+        }
     }
 
     fn verifier(&self) -> Verifier {
@@ -230,6 +259,9 @@ impl Broken {
             self.wait_for_another().await;
         }
         let is_new = self.seen.lock().unwrap().insert(id);
+        if self.has(Flaw::WorksLater) {
+            return is_new;
+        }
         let forgets = [Flaw::HasNoDeduplication, Flaw::LooksBeforeItMarks];
         if is_new || forgets.contains(&self.flaw) {
             self.effects.fetch_add(1, Ordering::SeqCst);
@@ -275,12 +307,14 @@ async fn receive(
     }
     let written_again;
     let mut signed: &[u8] = &body;
-    if server.has(Flaw::ParsesFirst) {
+    if let Some(write) = server.writes_again() {
         let Some(event) = &event else {
             return StatusCode::UNPROCESSABLE_ENTITY.into_response();
         };
-        written_again = event.to_string();
+        written_again = write(event);
         signed = written_again.as_bytes();
+    } else if server.has(Flaw::TrimsTheBody) {
+        signed = body.trim_ascii();
     }
     let event = event.filter(|event| event["id"].is_string());
     if server.has(Flaw::WorksBeforeItVerifies)
@@ -289,7 +323,7 @@ async fn receive(
         server.work(event).await;
     }
     if !server.has(Flaw::VerifiesNothing) && !server.verified(&headers, &uri, signed) {
-        return server.refusal(&body);
+        return server.refusal(&body).await;
     }
     let Some(event) = event else {
         return StatusCode::BAD_REQUEST.into_response();
@@ -300,21 +334,49 @@ async fn receive(
     if server.has(Flaw::FailsOnCopies) && server.wait_for_another().await {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
-    match server.work(&event).await || !server.has(Flaw::RefusesDuplicates) {
+    let is_new = server.work(&event).await;
+    if server.has(Flaw::WorksAndFails) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    match is_new || !server.has(Flaw::RefusesDuplicates) {
         true => StatusCode::OK.into_response(),
         false => StatusCode::CONFLICT.into_response(),
     }
 }
 
 impl Broken {
-    fn refusal(&self, body: &[u8]) -> Response {
+    async fn refusal(&self, body: &[u8]) -> Response {
         let bad = StatusCode::BAD_REQUEST;
         match self.flaw {
+            Flaw::NeverAnswers => std::future::pending().await,
+            Flaw::NeverEnds => {
+                Body::from_stream(repeat(Ok::<_, Infallible>("x".repeat(4096)))).into_response()
+            }
+            Flaw::WorksLater => {
+                let worked = self.seen.lock().unwrap().len() as u64;
+                self.effects.store(worked, Ordering::SeqCst);
+                bad.into_response()
+            }
             Flaw::DropsTheConnection => panic!("the connection ends with its task"),
             Flaw::TellsItsSettings => (bad, format!("not signed with {SECRET}")).into_response(),
             Flaw::RepeatsWhatItRefuses => (bad, body.to_vec()).into_response(),
             _ => bad.into_response(),
         }
+    }
+}
+
+/// As Python's `json.dumps` writes it.
+fn spaced(event: &Value) -> String {
+    let each = |values: Vec<String>| values.join(", ");
+    match event {
+        Value::Array(items) => format!("[{}]", each(items.iter().map(spaced).collect())),
+        Value::Object(fields) => {
+            let fields = fields.iter();
+            let fields =
+                fields.map(|(name, value)| format!("{}: {}", Value::from(&**name), spaced(value)));
+            format!("{{{}}}", each(fields.collect()))
+        }
+        other => other.to_string(),
     }
 }
 
@@ -330,18 +392,33 @@ fn last_signature_alone(header: &str) -> String {
 
 /// The signature, as far as it is there, is taken for the whole.
 fn completed(header: &str, body: &[u8]) -> String {
-    let Some((t, given)) = header.split_once(",v1=") else {
+    let Some((_, given)) = header.split_once(",v1=") else {
         return header.to_owned();
     };
-    let seconds = t.trim_start_matches("t=").parse().unwrap_or(0);
-    let at = UNIX_EPOCH.checked_add(Duration::from_secs(seconds));
-    let right = sign_test_payload(body, SECRET, at.unwrap_or(UNIX_EPOCH));
+    let right = sign_test_payload(body, SECRET, stripe::at(signed_at(header)));
     let is_beginning = right.rsplit('=').next().unwrap().starts_with(given);
     if is_beginning {
         right
     } else {
         header.to_owned()
     }
+}
+
+fn signed_at(header: &str) -> u64 {
+    let t = header.trim_start_matches("t=").split(',').next();
+    t.and_then(|t| t.parse().ok()).unwrap_or(0)
+}
+
+/// With that one of the seconds around `t` for which the signature is right, if there is one.
+fn with_guessed_timestamp(header: String, body: &[u8]) -> String {
+    let said = signed_at(&header);
+    let near = said.saturating_sub(60)..=said.saturating_add(60);
+    let guessed = near.map(|t| sign_test_payload(body, SECRET, stripe::at(t)));
+    let signature = header.rsplit(',').next().unwrap_or_default();
+    let right = guessed
+        .into_iter()
+        .find(|guessed| guessed.ends_with(signature));
+    right.unwrap_or(header)
 }
 
 /// The age by the first, the MAC by the last.

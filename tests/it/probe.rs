@@ -2,7 +2,13 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use axum::{body::Bytes, http::StatusCode};
+use axum::{
+    Router,
+    body::Bytes,
+    http::StatusCode,
+    response::Redirect,
+    routing::{get, post},
+};
 use axum_stripe_webhook::{
     SecretError,
     probe::{
@@ -137,10 +143,22 @@ async fn no_verification_is_one_finding() {
 #[tokio::test]
 async fn a_body_that_is_written_again_is_found_and_what_hides_behind_it_looked_at() {
     let expected = ["body_reserialised", "parsed_before_verified"];
-    let report = assert_found(Flaw::ParsesFirst, expected).await;
-    for passed in ["duplicate_refused", "doubled_in_parallel", "stale_accepted"] {
-        assert!(report.passed().contains(&passed), "{passed}: {report}");
+    for flaw in [Flaw::ParsesFirst, Flaw::WritesSpaces] {
+        let report = assert_found(flaw, expected).await;
+        for passed in ["duplicate_refused", "doubled_in_parallel", "stale_accepted"] {
+            assert!(report.passed().contains(&passed), "{passed}: {report}");
+        }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_written_again_as_stripe_does_is_found_by_its_white_space() {
+    let expected = ["changed_body_accepted", "parsed_before_verified"];
+    let report = assert_found(Flaw::WritesIndented, expected).await;
+    let finding = report.findings().iter();
+    let mut finding = finding.filter(|finding| finding.code == "changed_body_accepted");
+    let finding = finding.next().unwrap();
+    assert_eq!(finding.sent, "a delivery with an empty line after its body");
 }
 
 #[tokio::test]
@@ -223,6 +241,8 @@ async fn every_way_around_a_signature_is_found() {
         (Flaw::TakesAnySignature, "wrong_secret_accepted"),
         (Flaw::TakesV0, "v0_accepted"),
         (Flaw::ComparesWhatIsThere, "changed_signature_accepted"),
+        (Flaw::GuessesTheTimestamp, "changed_timestamp_accepted"),
+        (Flaw::TrimsTheBody, "changed_body_accepted"),
         (Flaw::ReadsTheFirstTimestampForTheAge, "stale_accepted"),
         (Flaw::ReadsTheFirstHeaderAlone, "two_headers_accepted"),
         (Flaw::ReadsTheQuery, "query_signature_accepted"),
@@ -322,6 +342,59 @@ async fn a_dead_target_is_an_error() {
         .unwrap();
     let error = Probe::new(target).run(|_, _, _| {}).await.unwrap_err();
     assert!(matches!(error, ProbeError::Unreachable(_)), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_path_where_nothing_is_is_not_taken_for_a_safe_endpoint() {
+    let elsewhere = || async { Redirect::permanent("https://192.0.2.1/") };
+    let app = Router::new()
+        .route("/get", get(|| async {}))
+        .route("/moved", post(elsewhere));
+    for (path, status) in [("/nothing", 404), ("/get", 405), ("/moved", 308)] {
+        let (target, _listening) = serve(app.clone(), path).await;
+        let error = quick(Probe::new(target.clone())).run(|_, _, _| {}).await;
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("answered with {status}")),
+            "{error}"
+        );
+        let report = run(with_secret(target)).await;
+        assert_eq!(codes(&report), BTreeSet::from(["genuine_refused"]));
+    }
+}
+
+#[tokio::test]
+async fn silence_to_forgeries_is_found_and_not_taken_for_death() {
+    let target = Broken::with(Flaw::NeverAnswers).serve().await;
+    let target = target.answer_time_max(Duration::from_millis(100));
+    let report = run(with_secret(target)).await;
+    let found = codes(&report);
+    assert!(found.contains("forgery_breaks_server"), "{report}");
+    assert!(!found.contains("server_died"), "{report}");
+    assert!(
+        report.passed().contains(&"rolled_secret_refused"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_never_ends_counts_by_its_status() {
+    let target = Broken::with(Flaw::NeverEnds).serve().await;
+    let report = run(with_secret(target)).await;
+    assert_eq!(codes(&report), BTreeSet::from(["not_verified"]), "{report}");
+}
+
+#[tokio::test]
+async fn a_slow_queue_is_not_taken_for_forgeries_with_effects() {
+    let report = assert_found(Flaw::WorksLater, []).await;
+    let not_checked = report.not_checked().iter().map(|entry| entry.code);
+    let expected = ["forgery_had_effect", "doubled", "doubled_in_parallel"];
+    assert_eq!(not_checked.collect::<Vec<_>>(), expected);
+}
+
+#[tokio::test]
+async fn effects_of_a_delivery_that_was_refused_are_not_those_of_a_forgery() {
+    assert_found(Flaw::WorksAndFails, ["genuine_refused"]).await;
 }
 
 #[tokio::test]

@@ -23,6 +23,11 @@ pub(crate) fn now() -> SystemTime {
 }
 
 /// The time of day in Unix seconds, for an event's `created`.
+pub(crate) fn at(unix_seconds: u64) -> SystemTime {
+    let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds));
+    time.unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
 pub(crate) fn unix_now() -> u64 {
     now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
