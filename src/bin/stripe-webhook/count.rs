@@ -2,6 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use axum_stripe_webhook::probe::Target;
 use clap::Args;
 use tokio::{io::AsyncReadExt, process::Command, time::timeout};
 
@@ -28,15 +29,18 @@ pub(crate) struct CountArgs {
 /// Counts effects, as often as it is asked to.
 #[derive(Clone)]
 pub(crate) enum Counter {
-    Url(String),
+    Url(Target),
     Command(String),
 }
 
 impl CountArgs {
     /// `None` if nobody said how to count.
-    pub(crate) fn counter(&self) -> Option<Counter> {
-        let by_url = self.count_url.clone().map(Counter::Url);
-        by_url.or_else(|| self.count_command.clone().map(Counter::Command))
+    pub(crate) async fn counter(&self) -> Result<Option<Counter>, Failure> {
+        Ok(match (&self.count_url, &self.count_command) {
+            (Some(url), _) => Some(Counter::Url(exchange::page(url).await?)),
+            (None, Some(command)) => Some(Counter::Command(command.clone())),
+            (None, None) => None,
+        })
     }
 }
 
@@ -84,7 +88,7 @@ async fn printed_by(command: &str) -> Result<Vec<u8>, Failure> {
         ))),
         Ok(Err(_)) => Err(failed("cannot be read")),
         Ok(Ok(_)) if printed.len() > COUNT_BYTES_MAX => Err(failed("prints too much")),
-        Ok(Ok(status)) if !status.success() => Err(failed("failed")),
+        Ok(Ok(status)) if !status.success() => Err(failed("failed: try it with sh -c")),
         Ok(Ok(_)) => Ok(printed),
     }
 }
@@ -120,7 +124,10 @@ mod tests {
                 "echo -1",
                 "the output of --count-command is not a number of effects",
             ),
-            ("echo 3; exit 1", "--count-command failed"),
+            (
+                "echo 3; exit 1",
+                "--count-command failed: try it with sh -c",
+            ),
             ("yes", "--count-command prints too much"),
         ] {
             assert_eq!(

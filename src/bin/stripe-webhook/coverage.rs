@@ -59,11 +59,18 @@ fn flows() -> PossibleValuesParser {
 
 pub(crate) async fn run(args: &CoverageArgs) -> Result<Report, Failure> {
     let report = match args.report.contains("://") {
-        true => exchange::get(&args.report).await?.to_vec(),
+        true => exchange::get(&exchange::page(&args.report).await?)
+            .await?
+            .to_vec(),
         false => input::read(Path::new(&args.report), REPORT_BYTES_MAX)?,
     };
     let coverage: Coverage = serde_json::from_slice(&report)
         .map_err(|_| Failure::impossible("what was read is not a coverage report"))?;
+    if coverage.event_types.is_empty() {
+        return Err(Failure::impossible(
+            "the report is of no event types at all",
+        ));
+    }
     let rows = of_flows(coverage.event_types, &args.flow)?;
     let missing = rows.iter().filter(|row| row.handling == Handling::Missing);
     let missing = missing.count();

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use axum_stripe_webhook::{BODY_BYTES_MAX, testing::SampleEvent};
 use bytes::Bytes;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::{failure::Failure, input, secret::placed};
 
@@ -44,7 +44,8 @@ struct EventsArgs {
     /// Set a field of the sample before it: data.object.amount_total=4200; what is not JSON is text
     #[arg(long, value_name = "PATH=VALUE", value_parser = Set::parse)]
     set: Vec<Set>,
-    /// A file with an event, signed byte for byte as it is; - for standard input
+    /// A file with an event, or - for standard input: `send` signs its bytes as they are, `probe` makes
+    /// events like it
     #[arg(long, value_name = "FILE")]
     file: Vec<PathBuf>,
 }
@@ -58,6 +59,11 @@ struct Set {
 impl Events {
     pub(crate) fn count(&self) -> usize {
         self.0.len()
+    }
+
+    pub(crate) fn has_file(&self) -> bool {
+        let is_file = |origin: &Origin| matches!(origin, Origin::File(_));
+        self.0.iter().any(is_file)
     }
 
     pub(crate) fn has_stdin(&self) -> bool {
@@ -112,16 +118,12 @@ fn stray() -> Failure {
 
 fn of_file(path: &Path) -> Result<SampleEvent, Failure> {
     let bytes = input::read(path, BODY_BYTES_MAX)?;
-    let event: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
-    let Some(Value::String(event_type)) = event.get("type") else {
-        let message = format!("{}: no event: it has no type", input::shown(path));
-        return Err(Failure::impossible(message));
-    };
-    let sample = SampleEvent::of(event_type);
-    let set = |sample: SampleEvent, (field, value): (&String, &Value)| {
-        sample.set(field.as_str(), value.clone())
-    };
-    Ok(event.iter().fold(sample, set))
+    let event: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    if event.get("type").is_some_and(Value::is_string) {
+        return Ok(SampleEvent::from_value(event));
+    }
+    let message = format!("{}: no event: it has no type", input::shown(path));
+    Err(Failure::impossible(message))
 }
 
 /// What is set is set in what is sent, so in the thin event if that is asked for.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use axum_stripe_webhook::probe::{Ownership, SendError, Target, TargetError};
+use axum_stripe_webhook::probe::{ANSWER_BYTES_MAX, Ownership, SendError, Target, TargetError};
 use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -57,16 +57,22 @@ fn told(error: SendError) -> String {
     }
 }
 
-/// Reads a page, which has to be there.
-pub(crate) async fn get(url: &str) -> Result<Bytes, Failure> {
-    // To read a page harms nobody, wherever it is.
-    let target = resolve(url, true).await?;
-    let answer = exchange(&target, Request::new(Full::default())).await;
-    let answer = answer.map_err(Failure::impossible)?;
+/// A page that is to be read: that harms nobody, wherever it is.
+pub(crate) async fn page(url: &str) -> Result<Target, Failure> {
+    resolve(url, true).await
+}
+
+/// Reads a page, which has to be there, and whole.
+pub(crate) async fn get(page: &Target) -> Result<Bytes, Failure> {
+    let answer = exchange(page, Request::new(Full::default())).await;
+    let answer = answer.map_err(|reason| Failure::impossible(format!("{page}: {reason}")))?;
     match answer.status {
+        StatusCode::OK if answer.body.len() >= ANSWER_BYTES_MAX => Err(Failure::impossible(
+            format!("{page}: longer than {ANSWER_BYTES_MAX} bytes"),
+        )),
         StatusCode::OK => Ok(answer.body),
         status => Err(Failure::impossible(format!(
-            "the server answered {}, not 200",
+            "{page}: the server answered {}, not 200",
             status.as_u16()
         ))),
     }

@@ -1,9 +1,10 @@
 use std::{
     env,
-    io::{self, Write},
+    io::{self, IsTerminal, Write},
 };
 
 use comfy_table::{Cell, ColumnConstraint, ContentArrangement, Table, presets};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
 use crate::{failure::Exit, secret::looks_like_a_secret};
@@ -38,7 +39,7 @@ impl Report {
 
     pub(crate) fn print(&self, as_json: bool) -> io::Result<()> {
         match as_json {
-            true => print(format!("{:#}\n", self.json).as_bytes()),
+            true => print(escaped(&format!("{:#}\n", self.json)).as_bytes()),
             false => print(printable(&self.text).as_bytes()),
         }
     }
@@ -90,12 +91,45 @@ fn holds_a_password(text: &str) -> bool {
 fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for character in text.chars() {
-        match character.is_control() && character != '\n' {
+        match misleads(character) && character != '\n' {
             true => shown.extend(character.escape_default()),
             false => shown.push(character),
         }
     }
     shown
+}
+
+/// Likewise in JSON, where such characters stand in strings alone: it escapes but those below a space.
+fn escaped(json: &str) -> String {
+    let mut shown = String::with_capacity(json.len());
+    for character in json.chars() {
+        match misleads(character) && character != '\n' {
+            true => shown.push_str(&format!("\\u{:04x}", u32::from(character))),
+            false => shown.push(character),
+        }
+    }
+    shown
+}
+
+/// Controls, and what has a terminal write in the other direction.
+fn misleads(character: char) -> bool {
+    let is_of_direction = matches!(
+        character,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
+    character.is_control() || is_of_direction
+}
+
+/// For whoever waits and watches; in a log it would be noise.
+pub(crate) fn progress_bar() -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(0);
+    match ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
 }
 
 /// A table without borders.
@@ -116,7 +150,9 @@ pub(crate) fn table(
         table.set_header(header);
     }
     for row in rows {
-        table.add_row(row.iter().map(|text| Cell::new(printable(text))));
+        // A line's end would make another row of it.
+        let cell = |text: &String| Cell::new(printable(text).replace('\n', "\\n"));
+        table.add_row(row.iter().map(cell));
     }
     for (place, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, 2));
@@ -157,5 +193,17 @@ mod tests {
     #[test]
     fn what_moves_the_cursor_is_shown_as_what_it_is() {
         assert_eq!(printable("a\u{1b}[2Jb\r\n"), "a\\u{1b}[2Jb\\r\n");
+        assert_eq!(printable("a\u{202e}b"), "a\\u{202e}b");
+        let json = serde_json::json!("\u{1b}\u{9b}2J\u{7f}\u{202e}").to_string();
+        let shown = escaped(&json);
+        assert_eq!(shown, r#""\u001b\u009b2J\u007f\u202e""#);
+        let read: Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(read.to_string(), json);
+    }
+
+    #[test]
+    fn a_cell_is_one_row() {
+        let rows = [vec!["evt_1\nevt_2  200".to_owned()]];
+        assert_eq!(table(&[], rows, 1), "evt_1\\nevt_2  200\n");
     }
 }

@@ -1,12 +1,9 @@
-use std::{
-    io::{self, IsTerminal},
-    time::Duration,
+use axum_stripe_webhook::probe::{
+    CHECKS, COPIES_DEFAULT, COPIES_MAX, CountError, Probe, ProbeError, SETTLE_TIME_DEFAULT,
+    SLOW_TIME_DEFAULT, Severity,
 };
-
-use axum_stripe_webhook::probe::{CHECKS, COPIES_MAX, CountError, Probe, ProbeError, Severity};
 use clap::Args;
 use futures_util::FutureExt;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use crate::{
@@ -14,7 +11,7 @@ use crate::{
     events::Events,
     exchange,
     failure::{Exit, Failure},
-    output::Report,
+    output::{Report, progress_bar},
     secret::OneSecret,
 };
 
@@ -45,20 +42,21 @@ pub(crate) struct ProbeArgs {
     /// A check to leave out, by its code
     #[arg(long, value_name = "CODE")]
     skip: Vec<String>,
-    /// How many copies of one event are delivered at once; 50, unless given
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..=COPIES_MAX.into()))]
-    copies: Option<u32>,
-    /// How long a body may dawdle before the server must have given up; 30s, unless given
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    slow_time: Option<Duration>,
-    /// How long the count of effects must stand still to be believed; 2s, unless given
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    settle_time: Option<Duration>,
+    /// How many copies of one event are delivered at once
+    #[arg(long, value_name = "N", default_value_t = COPIES_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(2..=COPIES_MAX.into()))]
+    copies: u32,
+    /// How long a body may dawdle before the server must have given up
+    #[arg(long, value_name = "TIME", default_value_t = SLOW_TIME_DEFAULT.into())]
+    slow_time: humantime::Duration,
+    /// How long the count of effects must stand still to be believed
+    #[arg(long, value_name = "TIME", default_value_t = SETTLE_TIME_DEFAULT.into())]
+    settle_time: humantime::Duration,
 }
 
 pub(crate) async fn run(args: &ProbeArgs) -> Result<Report, Failure> {
     let probe = settings(args).await?;
-    let bar = bar();
+    let bar = progress_bar();
     let report = probe.run(|title, done, steps| {
         bar.set_length(steps as u64);
         bar.set_position(done as u64);
@@ -81,7 +79,10 @@ async fn settings(args: &ProbeArgs) -> Result<Probe, Failure> {
     }
     let sample = args.event.sample()?;
     let target = exchange::resolve(&args.url, args.own).await?;
-    let mut probe = timed(Probe::new(target), args);
+    let mut probe = Probe::new(target)
+        .copies(args.copies)
+        .slow_time(args.slow_time.into())
+        .settle_time(args.settle_time.into());
     for code in &args.skip {
         probe = probe.skip(code).map_err(|_| unknown(code))?;
     }
@@ -92,23 +93,10 @@ async fn settings(args: &ProbeArgs) -> Result<Probe, Failure> {
     if let Some(sample) = sample {
         probe = probe.event(sample);
     }
-    Ok(match args.count.counter() {
+    Ok(match args.count.counter().await? {
         Some(counter) => probe.count(move || counted(counter.clone()).boxed()),
         None => probe,
     })
-}
-
-fn timed(mut probe: Probe, args: &ProbeArgs) -> Probe {
-    if let Some(copies) = args.copies {
-        probe = probe.copies(copies);
-    }
-    if let Some(time) = args.slow_time {
-        probe = probe.slow_time(time);
-    }
-    if let Some(time) = args.settle_time {
-        probe = probe.settle_time(time);
-    }
-    probe
 }
 
 async fn counted(counter: Counter) -> Result<u64, CountError> {
@@ -132,17 +120,5 @@ fn not_run(error: &ProbeError) -> Failure {
             Failure::impossible(format!("{error}: {cause}"))
         }
         _ => Failure::impossible(error.to_string()),
-    }
-}
-
-/// For whoever waits and watches; in a log it would be noise.
-fn bar() -> ProgressBar {
-    if !io::stderr().is_terminal() {
-        return ProgressBar::hidden();
-    }
-    let bar = ProgressBar::new(0);
-    match ProgressStyle::with_template("{pos}/{len} {wide_bar} {msg}") {
-        Ok(style) => bar.with_style(style),
-        Err(_) => bar,
     }
 }

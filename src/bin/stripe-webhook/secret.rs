@@ -170,7 +170,11 @@ fn from(reader: impl Read, name: String) -> Result<Secret, Failure> {
 /// As the library's own test of a name: it begins like a secret, and is not the path of a file.
 pub(crate) fn looks_like_a_secret(text: &str) -> bool {
     let prefixes = ["whsec_", "sk_", "rk_", "pk_"];
-    !text.contains('/') && prefixes.iter().any(|prefix| text.contains(prefix))
+    let is_path = text.contains('/');
+    // A path may hold one of them, and a secret a slash.
+    prefixes
+        .iter()
+        .any(|prefix| text.starts_with(prefix) || (!is_path && text.contains(prefix)))
 }
 
 impl FromArgMatches for Secrets {

@@ -10,7 +10,7 @@ use crate::{
     events::{Events, Payload},
     exchange,
     failure::{Exit, Failure},
-    output::{Report, table},
+    output::{Report, progress_bar, table},
     secret::{OldSecret, OneSecret},
 };
 
@@ -97,7 +97,11 @@ pub(crate) async fn run(args: &SendArgs) -> Result<Report, Failure> {
     });
     // One that is answered late does not keep others from being sent.
     let delivered = stream::iter(deliveries).buffer_unordered(args.parallel.into());
+    let bar = progress_bar();
+    bar.set_length(payloads.len() as u64 * u64::from(args.copies));
+    let delivered = delivered.inspect(|_| bar.inc(1));
     let mut delivered: Vec<_> = delivered.collect().await;
+    bar.finish_and_clear();
     delivered.sort_unstable_by_key(|(place, _)| *place);
     let delivered: Vec<_> = delivered.into_iter().map(|(_, each)| each).collect();
     Ok(report(&delivered, seed))
@@ -114,6 +118,11 @@ fn check(args: &SendArgs) -> Result<(), Failure> {
     }
     if args.id.is_some() && args.events.count() > 1 {
         return Err(Failure::usage("--id is for one --type"));
+    }
+    if (args.id.is_some() || args.thin) && args.events.has_file() {
+        return Err(Failure::usage(
+            "--id and --thin are for --type: a file is sent as it is",
+        ));
     }
     Ok(())
 }

@@ -62,8 +62,15 @@ async fn what_is_no_report_is_not_taken_for_one() {
     let file = files.write("other.json", r#"{"missing": 0}"#);
     let ran = program(&["coverage", &file]).run().await;
     ran.fails(3, "not a coverage report");
+    let empty = files.write("empty.json", r#"{"event_types": [], "missing": 0}"#);
+    let ran = program(&["coverage", &empty]).run().await;
+    ran.fails(3, "of no event types");
     let ran = program(&["coverage", "/nowhere/report"]).run().await;
     ran.fails(3, "/nowhere/report: cannot be read");
+    let long = || async { "x".repeat(100_000) };
+    let url = serve(Router::new().route("/", get(long))).await;
+    let ran = program(&["coverage", &url]).run().await;
+    ran.fails(3, "longer than 65536 bytes");
     let ran = program(&["coverage", &nobody().await]).run().await;
     ran.fails(3, "no connection");
     let url = serve(Router::new()).await;

@@ -50,9 +50,13 @@ async fn all_states<DB: TestBackend>() -> Stored<DB> {
 
 async fn inbox<DB: TestBackend>(stored: &Stored<DB>, words: &[&str]) -> Ran {
     let program = program(&[&["inbox"][..], words].concat());
-    let program = program.env("SHOP_DATABASE", &url(&stored.fresh));
-    // Before the subcommand or behind it.
-    program.env("DATABASE_URL", &url(&stored.fresh)).run().await
+    let is_elsewhere = words.contains(&"SHOP_DATABASE");
+    let (name, other) = match is_elsewhere {
+        true => ("SHOP_DATABASE", "DATABASE_URL"),
+        false => ("DATABASE_URL", "SHOP_DATABASE"),
+    };
+    let program = program.env(name, &url(&stored.fresh));
+    program.env(other, "not the one that is meant").run().await
 }
 
 fn ids(entries: &Value) -> Vec<&str> {

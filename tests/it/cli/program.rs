@@ -1,11 +1,15 @@
 //! The program, and what it says.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio, sync::Mutex};
 
 use axum::Router;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::{io::AsyncWriteExt, net::TcpListener, process::Command};
+use tokio::{
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpSocket},
+    process::Command,
+};
 
 use crate::stripe;
 
@@ -99,10 +103,14 @@ pub(crate) async fn serve(app: Router) -> String {
     format!("http://{address}")
 }
 
-/// An address at which nobody listens.
+/// An address at which nobody listens, nor will: the socket that has it lives as long as the tests.
 pub(crate) async fn nobody() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    format!("http://{}/", listener.local_addr().unwrap())
+    static SOCKETS: Mutex<Vec<TcpSocket>> = Mutex::new(Vec::new());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let url = format!("http://{}/", socket.local_addr().unwrap());
+    SOCKETS.lock().unwrap().push(socket);
+    url
 }
 
 /// Files of the test's own, gone with it.

@@ -72,6 +72,18 @@ async fn a_sample_is_delivered_as_it_was_set_and_verifies() {
 }
 
 #[tokio::test]
+async fn a_file_is_sent_as_it_is_or_not_at_all() {
+    let (url, _got) = endpoint(StatusCode::OK).await;
+    let files = Files::new();
+    let file = files.write("event.json", stripe::event("evt_1"));
+    for more in [&["--id", "evt_2"][..], &["--thin"]] {
+        let words = ["send", &url, "--secret-env", "SECRET", "--file", &file];
+        let ran = program(&[&words[..], more].concat()).run().await;
+        ran.fails(2, "a file is sent as it is");
+    }
+}
+
+#[tokio::test]
 async fn an_old_secret_signs_beside_the_new_one() {
     let (url, got) = endpoint(StatusCode::OK).await;
     let files = Files::new();

@@ -139,7 +139,10 @@ fn retried_report(retried: &[StoredEntry], is_dry_run: bool, is_partial: bool) -
     };
     text.push_str(&format!("{} {done}\n", retried.len()));
     if is_partial {
-        text.push_str("there may be more: call it again\n");
+        text.push_str(match is_dry_run {
+            true => "there may be more: narrow the filter to see them\n",
+            false => "there may be more: call it again\n",
+        });
     }
     let retried: Vec<_> = retried.iter().map(entry::json).collect();
     let json = json!({"retried": retried, "is_dry_run": is_dry_run, "is_partial": is_partial});
