@@ -11,6 +11,13 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
+/// The time of day, in whole seconds.
+pub(crate) fn unix_seconds() -> u64 {
+    now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
+}
+
 /// When a request with these extensions is received.
 pub(crate) fn received_at(extensions: &Extensions) -> SystemTime {
     #[cfg(feature = "testing")]

@@ -24,7 +24,7 @@ pub mod probe;
 #[cfg(feature = "_database")]
 pub mod router;
 pub mod signature;
-mod telemetry;
+pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 

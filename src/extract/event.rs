@@ -16,6 +16,7 @@ use crate::{
     clock,
     event::Event,
     signature::{HEADER_NAME, HeaderFault, VerifiedPayload, Verifier, VerifyError},
+    telemetry,
 };
 
 /// An event that Stripe has signed: the proof that G1 asks for.
@@ -153,11 +154,20 @@ impl VerifiedStripeEvent {
         self.0.payload.as_ref()?.secret_name()
     }
 
-    /// Reads, verifies and parses a request's body.
+    /// Reads, verifies and parses a request's body. What is rejected is logged here, whatever the service
+    /// makes of the rejection.
     pub(crate) async fn receive<P>(
         request: Request,
         provider: &P,
     ) -> Result<Received, StripeEventRejection>
+    where
+        P: ProvideVerifier + ?Sized,
+    {
+        let received = Self::read(request, provider).await;
+        received.inspect_err(telemetry::rejected)
+    }
+
+    async fn read<P>(request: Request, provider: &P) -> Result<Received, StripeEventRejection>
     where
         P: ProvideVerifier + ?Sized,
     {

@@ -23,9 +23,8 @@ use crate::{
 /// | `Stopped` | 400 |
 /// | `Ignored` | 200 |
 ///
-/// The answer's body is one fixed line and tells the sender nothing of the reason; the reason goes
-/// to the log, at `debug`, because a sender can cause it at will, but for what a guard has stopped
-/// and is not ignored, which is a warning.
+/// The answer's body is one fixed line and tells the sender nothing of the reason. The reason goes to
+/// the [log](crate::telemetry) when the request is rejected, whatever a handler makes of the rejection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StripeEventRejection {
@@ -123,7 +122,6 @@ impl StripeEventRejection {
 
 impl IntoResponse for StripeEventRejection {
     fn into_response(self) -> Response {
-        telemetry::rejected(&self);
         (self.status(), self.text()).into_response()
     }
 }

@@ -92,19 +92,17 @@
 //!
 //! # Logs
 //!
-//! Through [`tracing`], with the target `axum_stripe_webhook`. A verified delivery has the span
-//! `stripe_delivery` with the event's id, type, mode and account, the endpoint's label and the name of
-//! the secret; what an operator does has `stripe_operation`. Each answer is logged once, with its
-//! `outcome`:
+//! Every span, line and field stands in [`telemetry`](crate::telemetry). Each answer to a genuine delivery
+//! is one line, with its `outcome`, in the span `stripe_delivery`:
 //!
-//! - `debug`: what a sender can cause at will (rejections, with the rule that failed; duplicates), and
-//!   what is ignored, unhandled or delayed.
+//! - `debug`: what is processed, and what a sender can cause at will (duplicates, what is ignored or
+//!   unhandled).
 //! - `warn`: what a handler or the step before it does (a non-2xx answer, out of time), too many
-//!   deliveries, and each event that is kept or given up, with the `reason`. Also what is to be
-//!   rejected because of a guard.
+//!   deliveries, and each event that is kept or given up, with the `reason`.
 //! - `error`: what an operator has to mend, with the SQLSTATE or the kind of the fault as `fault`.
 //!
-//! Endless 400s and nothing in the log: set the target to `debug` and read which rule failed.
+//! Endless 400s and nothing in the log: set the target `axum_stripe_webhook` to `debug`, and read which
+//! rule failed.
 
 mod answer;
 mod delivery;

@@ -9,6 +9,7 @@ use crate::{
     clock,
     extract::{ProvideVerifier, Received, StripeEventRejection, VerifiedStripeEvent},
     guard::{Guards, StopReason, WhenStopped},
+    telemetry,
 };
 
 /// Receives deliveries, verifies them and asks the guards: what the layer and the inbox have in common.
@@ -50,9 +51,12 @@ impl Receiver {
 
     pub(crate) async fn receive(&self, request: Request) -> Result<Guarded, StripeEventRejection> {
         let received = VerifiedStripeEvent::receive(request, &*self.verifier);
-        let received = timeout(self.body_time_max, received)
-            .await
-            .unwrap_or(Err(StripeEventRejection::BodyTooSlow))?;
+        let received = timeout(self.body_time_max, received);
+        let received = received.await.unwrap_or_else(|_elapsed| {
+            let too_slow = StripeEventRejection::BodyTooSlow;
+            telemetry::rejected(&too_slow);
+            Err(too_slow)
+        })?;
         let stopped = self.guard(&received)?;
         let Received {
             parts,

@@ -37,6 +37,7 @@ mod router;
 mod simulator;
 mod stored_on_postgres;
 mod subscriptions;
+mod telemetry;
 mod tidy;
 mod transitions;
 mod vectors;

@@ -1,0 +1,131 @@
+//! What the crate tells operators: the names of its spans, fields and log lines.
+//!
+//! All of them have the target [`TARGET`], so `RUST_LOG=axum_stripe_webhook=debug` shows them and nothing
+//! else. What an operator must act on is a `warn` or an `error`, once, where it is handled. What a sender
+//! can cause at will is `debug`, and no more than [`LINES_PER_SECOND_MAX`] lines of each outcome: a flood
+//! does not fill a disk.
+//!
+//! Ids, types, names, codes and numbers are recorded, and nothing else: no payload, header, secret or text
+//! of the database's.
+//!
+//! # Spans
+//!
+//! | span | level | is | fields |
+//! |---|---|---|---|
+//! | `stripe_delivery` | info | a genuine delivery, until it is answered | `endpoint`, `event_id`, `snapshot_event`, `event_type`, `livemode`, `account`, `secret_name` |
+//! | `stripe_attempt` | info | a worker's attempt at a stored event | `endpoint`, `attempt`, `event_id`, `snapshot_event`, `event_type`, `livemode`, `account` |
+//! | `stripe_operation` | info | what an operator does with an entry | `endpoint`, `event_id` |
+//!
+//! A delivery runs in a task of its own; its span is the child of whatever span the request came in, such as
+//! one of `tower_http::trace` that has the request's id.
+//!
+//! # Log lines
+//!
+//! | line | level | means |
+//! |---|---|---|
+//! | `stripe delivery rejected` | debug | answered before any handler ran |
+//! | `stripe event ignored` | debug | a guard has stopped it, and such events are to be ignored |
+//! | `stripe event stopped` | warn | a guard has stopped it, and Stripe will try again |
+//! | `stripe delivery answered` | debug, warn, error | the end of a genuine delivery: see [`once`](crate::once) for each outcome |
+//! | `stripe object does not fit the handler's type` | warn | another API version, or another type's object |
+//! | `stripe api version unexpected` | debug, warn | events come in another train than the service expects; the first, and then fewer and fewer, are warnings |
+//! | `stripe event unhandled whose thin or snapshot twin has a handler` | debug, warn | two destinations where one is meant, or a type that is missing; likewise |
+//! | `stripe event wants an answer: give Inbox::synchronous a service` | warn | an event that decides something was only stored |
+//! | `stripe event type unknown at registration` | warn | perhaps a typing error |
+//! | `stripe handler misplaced` | error | a handler runs where the layer is missing |
+//! | `stripe deliveries stored one by one` | warn | a group of deliveries could not be stored together |
+//! | `stripe transaction closed with its connection` | warn | it could not be rolled back by a statement |
+//! | `stripe transaction refused a statement` | warn | the database has refused what a handler asked |
+//! | `stripe attempt ended` | debug, warn | an attempt has finished its event |
+//! | `stripe attempt failed` | warn | and when it is tried again |
+//! | `stripe event dead` | error | all attempts have failed: an operator is needed |
+//! | `stripe attempt was taken over` | warn | its lease had run out |
+//! | `stripe attempt not written down` | error | the database was away until the lease had run out |
+//! | `stripe worker cannot take entries` | error | the database is away |
+//! | `stripe sweep failed` | error | half way; the next one makes it good |
+//!
+//! # Fields
+//!
+//! | field | is |
+//! |---|---|
+//! | `account` | the connected account, or a thin event's context |
+//! | `api_version` | the event's |
+//! | `attempt` | which one it is, from 1 |
+//! | `attempts` | how many there have been |
+//! | `cause` | why it was rejected, or what the database did |
+//! | `count` | how often, in this process |
+//! | `due_in` | the time until the next attempt |
+//! | `endpoint` | the label |
+//! | `error` | a fixed text, or an attempt's code |
+//! | `event_id` | the event's id |
+//! | `event_type` | its type |
+//! | `fault` | the database's own code |
+//! | `group` | how many deliveries were to be stored together |
+//! | `left_out` | lines of the same outcome that were not written before this one |
+//! | `livemode` | live mode or test mode |
+//! | `outcome` | the code of what came of it |
+//! | `reason` | a guard's or a handler's code for why |
+//! | `secret_name` | the name of the secret that matched |
+//! | `snapshot_event` | of a thin event, the snapshot event that says the same |
+//! | `status` | the answer's |
+//! | `unknown` | a name of an event type |
+
+mod log;
+mod sampler;
+
+pub(crate) use log::*;
+pub use sampler::LINES_PER_SECOND_MAX;
+
+/// The target of every span and log line of the crate.
+pub const TARGET: &str = "axum_stripe_webhook";
+
+macro_rules! names {
+    ($($name:ident $text:literal)*) => {
+        $(
+            #[doc = concat!("`", $text, "`")]
+            pub const $name: &str = $text;
+        )*
+
+        #[cfg(test)]
+        pub(super) const ALL: &[&str] = &[$($name),*];
+    };
+}
+
+/// Names of spans.
+pub mod span {
+    names! {
+        DELIVERY "stripe_delivery"
+        ATTEMPT "stripe_attempt"
+        OPERATION "stripe_operation"
+    }
+}
+
+/// Names of fields, in spans and log lines.
+pub mod field {
+    names! {
+        ACCOUNT "account"
+        API_VERSION "api_version"
+        ATTEMPT "attempt"
+        ATTEMPTS "attempts"
+        CAUSE "cause"
+        COUNT "count"
+        DUE_IN "due_in"
+        ENDPOINT "endpoint"
+        ERROR "error"
+        EVENT_ID "event_id"
+        EVENT_TYPE "event_type"
+        FAULT "fault"
+        GROUP "group"
+        LEFT_OUT "left_out"
+        LIVEMODE "livemode"
+        OUTCOME "outcome"
+        REASON "reason"
+        SECRET_NAME "secret_name"
+        SNAPSHOT_EVENT "snapshot_event"
+        STATUS "status"
+        UNKNOWN "unknown"
+    }
+}
+
+#[cfg(test)]
+mod tests;
