@@ -164,7 +164,9 @@ impl VerifiedStripeEvent {
         P: ProvideVerifier + ?Sized,
     {
         let received = Self::read(request, provider).await;
-        received.inspect_err(telemetry::rejected)
+        received
+            .inspect(|received| telemetry::matched(received.event.secret_name()))
+            .inspect_err(telemetry::rejected)
     }
 
     async fn read<P>(request: Request, provider: &P) -> Result<Received, StripeEventRejection>

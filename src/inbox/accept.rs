@@ -27,7 +27,7 @@ use crate::{
     guard::Guards,
     ledger::{Accepted, Ledger},
     once::{self, Answer, Genuine, Guarded, Processor, Receiver},
-    telemetry,
+    telemetry::{self, Progress},
 };
 
 /// Stores each event, answers 200 within milliseconds, and leaves the rest to an [`InboxWorker`].
@@ -214,6 +214,7 @@ impl<DB: Ledger> Inbox<DB> {
             event, endpoint, ..
         } = genuine;
         let span = telemetry::delivery_span(&event, &endpoint);
+        let progress = Progress::begin(&endpoint);
         let stored = async {
             if event.wants_an_answer() {
                 telemetry::answer_wanted(&event);
@@ -234,7 +235,7 @@ impl<DB: Ledger> Inbox<DB> {
                 Err(_lost) => telemetry::answered(Answer::TaskLost, None),
             }
         };
-        stored.instrument(span).await
+        progress.end(stored.instrument(span).await)
     }
 }
 

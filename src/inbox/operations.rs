@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use sqlx::Pool;
+use tokio::time::sleep;
 
 use crate::{
     event::is_key,
@@ -16,6 +17,7 @@ use crate::{
         Selection, of_unix_ms, unix_ms, within_statement,
     },
     once::Operator,
+    telemetry,
 };
 
 /// Most entries that a page holds, and that one call retries.
@@ -193,13 +195,28 @@ impl<DB: Ledger> InboxOperations<DB> {
         let mut idle = self.ledger.idle_besides().await?;
         let counts = within_statement(DB::counts(idle.on())).await;
         let (pending, due, dead, quarantined, oldest_due_ms) = idle.settle(counts).await?;
-        Ok(InboxCounts {
+        let counts = InboxCounts {
             pending: pending.unsigned_abs(),
             due: due.unsigned_abs(),
             dead: dead.unsigned_abs(),
             quarantined: quarantined.unsigned_abs(),
             oldest_due: oldest_due_ms.map(|ms| Duration::from_millis(ms.max(0).unsigned_abs())),
-        })
+        };
+        telemetry::counted(&counts);
+        Ok(counts)
+    }
+
+    /// Counts them now, and again and again after this time, for the gauges of
+    /// [`telemetry`](crate::telemetry). Never ends: spawn it, in one process. What fails is logged.
+    pub async fn count_every(self, interval: Duration) {
+        loop {
+            match self.counts().await {
+                Ok(_) | Err(OperationError::InHand) => {}
+                Err(OperationError::Database(error)) => telemetry::count_failed(&*error),
+                Err(error) => telemetry::count_failed(&error),
+            }
+            sleep(interval.max(Duration::from_secs(1))).await;
+        }
     }
 
     /// Lists entries, in the order in which they were received. Entries that are received meanwhile come

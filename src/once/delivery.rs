@@ -15,7 +15,7 @@ use futures_util::FutureExt;
 use http::{Extensions, Method, request::Parts};
 use tokio::{
     sync::{Mutex, OwnedSemaphorePermit},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tower_service::Service;
 
@@ -48,8 +48,8 @@ pub(crate) struct Delivery<DB: Ledger> {
 
 /// Where an event comes from.
 pub(super) enum Source {
-    /// It has just arrived.
-    Arrived,
+    /// It has just arrived, at this time.
+    Arrived(Instant),
     /// Somebody has released it from quarantine.
     Released(Operator),
     /// A worker has it from the inbox.
@@ -124,6 +124,7 @@ impl<DB: Ledger> Delivery<DB> {
         let ending = Ending::of(&response);
         if ending.is_none() && response.status().is_success() {
             transaction.commit().await?;
+            telemetry::committed(&self.event, self.received());
         } else {
             roll_back(&mut transaction).await?;
         }
@@ -132,6 +133,13 @@ impl<DB: Ledger> Delivery<DB> {
         match ending {
             None => Ok(response),
             Some(ending) => Err(self.end(ending, response).await),
+        }
+    }
+
+    fn received(&self) -> Option<Instant> {
+        match self.source {
+            Source::Arrived(received) => Some(received),
+            Source::Released(_) | Source::Leased(_) => None,
         }
     }
 
@@ -161,7 +169,7 @@ impl<DB: Ledger> Delivery<DB> {
     async fn leave(&self, answer: Answer) -> Outcome {
         let left = async {
             match &self.source {
-                Source::Arrived => return Ok(answer),
+                Source::Arrived(_) => return Ok(answer),
                 Source::Released(operator) => {
                     let mut transaction = self.take(operator).await?;
                     transaction.skip_claim().await?;
@@ -178,7 +186,7 @@ impl<DB: Ledger> Delivery<DB> {
     async fn quarantine(&self, by: HeldBy, reason: Arc<str>) -> Outcome {
         let kept = match &self.source {
             Source::Released(_) => return Outcome::Because(Answer::StillQuarantined, reason),
-            Source::Arrived => self.keep(by, &reason).await,
+            Source::Arrived(_) => self.keep(by, &reason).await,
             Source::Leased(lease) => self.hold(lease, by, &reason).await,
         };
         match kept {
@@ -267,14 +275,14 @@ impl<DB: Ledger> Delivery<DB> {
                 return self.dequeue(lease, self.event.is_deduplicated()).await;
             }
             Source::Released(operator) => self.take(operator).await?,
-            Source::Arrived => self.processor.ledger.begin(Purpose::Claim).await?,
+            Source::Arrived(_) => self.processor.ledger.begin(Purpose::Claim).await?,
         };
         if !self.claim(&mut transaction, claim).await? {
             roll_back(&mut transaction).await?;
             // Processed since it was kept, or so it is written: what was kept stays for an operator.
             return Err(Outcome::Answer(match self.source {
                 Source::Released(_) => Answer::StillQuarantined,
-                Source::Arrived | Source::Leased(_) => Answer::Duplicate,
+                Source::Arrived(_) | Source::Leased(_) => Answer::Duplicate,
             }));
         }
         Ok(transaction)
@@ -374,16 +382,17 @@ impl<DB: Ledger> Delivery<DB> {
             handler.call(request).await.map(S::Response::into_response)
         };
         let answers = [Answer::HandlerPanicked, Answer::HandlerTimedOut];
-        match contained(
-            self.processor.ledger.limits.handler_time_max,
-            answer,
-            answers,
-        )
-        .await?
-        {
-            Ok(response) => Ok(response),
-            Err(never) => match never.into() {},
-        }
+        let time_max = self.processor.ledger.limits.handler_time_max;
+        let begun = Instant::now();
+        let answer = contained(time_max, answer, answers).await;
+        let (outcome, answer) = match answer {
+            Ok(Ok(response)) if response.status().is_success() => ("succeeded", Ok(response)),
+            Ok(Ok(response)) => ("handler_failed", Ok(response)),
+            Ok(Err(never)) => match never.into() {},
+            Err(answer) => (answer.code(), Err(Outcome::Answer(answer))),
+        };
+        telemetry::handler_ran(&self.event, outcome, begun);
+        answer
     }
 }
 
@@ -399,11 +408,11 @@ async fn contained<T>(
     time_max: Duration,
     code: impl Future<Output = T>,
     [panicked, timed_out]: [Answer; 2],
-) -> Result<T, Outcome> {
+) -> Result<T, Answer> {
     match timeout(time_max, AssertUnwindSafe(code).catch_unwind()).await {
         Ok(Ok(output)) => Ok(output),
-        Ok(Err(_panic)) => Err(Outcome::Answer(panicked)),
-        Err(_elapsed) => Err(Outcome::Answer(timed_out)),
+        Ok(Err(_panic)) => Err(panicked),
+        Err(_elapsed) => Err(timed_out),
     }
 }
 
@@ -429,6 +438,12 @@ impl Outcome {
             Self::NotPrepared(response) => telemetry::not_prepared(response),
             Self::Delayed(_, response) => telemetry::delayed(response),
         }
+    }
+}
+
+impl From<Answer> for Outcome {
+    fn from(answer: Answer) -> Self {
+        Self::Answer(answer)
     }
 }
 

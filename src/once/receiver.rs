@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use axum_core::extract::Request;
 use http::request::Parts;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{BODY_TIME_MAX_DEFAULT, ENDPOINT_DEFAULT};
 use crate::{
@@ -26,6 +26,8 @@ pub(crate) struct Genuine {
     pub(crate) parts: Parts,
     pub(crate) event: VerifiedStripeEvent,
     pub(crate) endpoint: Arc<str>,
+    /// When its head had arrived.
+    pub(crate) received: Instant,
 }
 
 /// What the guards say of it.
@@ -50,6 +52,7 @@ impl Receiver {
     }
 
     pub(crate) async fn receive(&self, request: Request) -> Result<Guarded, StripeEventRejection> {
+        let begun = Instant::now();
         let received = VerifiedStripeEvent::receive(request, &*self.verifier);
         let received = timeout(self.body_time_max, received);
         let received = received.await.unwrap_or_else(|_elapsed| {
@@ -68,6 +71,7 @@ impl Receiver {
             parts,
             event,
             endpoint,
+            received: begun,
         };
         Ok(match stopped {
             None => Guarded::Passed(genuine),

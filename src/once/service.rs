@@ -22,7 +22,11 @@ use super::{
     processor::Processor,
     receiver::{Genuine, Guarded},
 };
-use crate::{guard::StopReason, ledger::Ledger, telemetry};
+use crate::{
+    guard::StopReason,
+    ledger::Ledger,
+    telemetry::{self, Progress},
+};
 
 /// The service that [`ProcessOnceLayer`] makes.
 pub struct ProcessOnce<S, DB: Ledger> {
@@ -83,11 +87,16 @@ where
         parts,
         event,
         endpoint,
+        received,
     } = genuine;
     let span = telemetry::delivery_span(&event, &endpoint);
-    match processor.deliver(event, endpoint, Source::Arrived) {
-        Ok(delivery) => in_task(span, delivery.run(inner, parts)).await,
-        Err(answer) => span.in_scope(|| telemetry::answered(answer, None)),
+    let progress = Progress::begin(&endpoint);
+    match processor.deliver(event, endpoint, Source::Arrived(received)) {
+        Ok(delivery) => {
+            let run = async move { progress.end(delivery.run(inner, parts).await) };
+            in_task(span, run).await
+        }
+        Err(answer) => progress.end(span.in_scope(|| telemetry::answered(answer, None))),
     }
 }
 
@@ -98,12 +107,19 @@ pub(crate) async fn keep_stopped<DB: Ledger>(
     reason: StopReason,
 ) -> Response {
     let Genuine {
-        event, endpoint, ..
+        event,
+        endpoint,
+        received,
+        ..
     } = genuine;
     let span = telemetry::delivery_span(&event, &endpoint);
-    match processor.deliver(event, endpoint, Source::Arrived) {
-        Ok(delivery) => in_task(span, delivery.keep_stopped(reason)).await,
-        Err(answer) => span.in_scope(|| telemetry::answered(answer, None)),
+    let progress = Progress::begin(&endpoint);
+    match processor.deliver(event, endpoint, Source::Arrived(received)) {
+        Ok(delivery) => {
+            let kept = async move { progress.end(delivery.keep_stopped(reason).await) };
+            in_task(span, kept).await
+        }
+        Err(answer) => progress.end(span.in_scope(|| telemetry::answered(answer, None))),
     }
 }
 

@@ -495,6 +495,12 @@ fn typo_cost(old: &Word, new: &Word) -> Option<usize> {
     }
 }
 
+/// The type of this name, if Stripe documents one.
+pub(crate) fn known_type(name: &str) -> Option<&'static str> {
+    let place = KNOWN.binary_search(&name).ok()?;
+    KNOWN.get(place).copied()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;

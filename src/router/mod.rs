@@ -70,6 +70,7 @@ pub use builder::{EventRouterBuilder, RouterError, UnknownType};
 pub use coverage::{Coverage, CoverageRow, CriticalType, Flow, Handling};
 #[cfg(all(test, feature = "testing"))]
 pub(crate) use known::KNOWN;
+pub(crate) use known::known_type;
 
 use crate::{disposition::Ending, event::Event, extract::VerifiedUpstream, telemetry};
 
@@ -169,6 +170,7 @@ impl<S> EventRouter<S> {
             Found::Ignored => Ending::Ignored.response(StatusCode::OK, "ignored\n"),
             Found::Nothing => {
                 self.routes.miss(event);
+                telemetry::unhandled(event);
                 Ending::Unhandled.response(StatusCode::OK, "unhandled\n")
             }
         }

@@ -4,7 +4,7 @@ use std::error::Error;
 
 use tracing::{Level, enabled, field::display};
 
-use super::{TARGET, field, sampler};
+use super::{TARGET, field, metrics::count_rejected, sampler};
 use crate::{
     event::{Event, ObjectError},
     extract::StripeEventRejection,
@@ -38,6 +38,7 @@ fn sampled(outcome: &'static str) -> Option<u64> {
 /// A delivery was answered before any handler ran. Whoever knows the address can cause it.
 pub(crate) fn rejected(rejection: &StripeEventRejection) {
     let outcome = rejection.code();
+    count_rejected(outcome);
     let cause = rejection.source().map(display);
     if let Some(left_out) = sampled(outcome) {
         line!(
@@ -53,6 +54,7 @@ pub(crate) fn rejected(rejection: &StripeEventRejection) {
 /// A guard has stopped an event that is not kept. To ignore such events is what the service wants.
 pub(crate) fn stopped(event: &Event, reason: StopReason, is_ignored: bool) {
     let reason = reason.code();
+    count_rejected(reason);
     if !is_ignored {
         line!(
             warn,
@@ -122,7 +124,11 @@ mod database {
         ledger::{AttemptEnd, Lease, LedgerError},
         once::Answer,
         router::UnknownType,
-        telemetry::{TARGET, field, span},
+        telemetry::{
+            TARGET, field,
+            metrics::{attempted, with_outcome},
+            span,
+        },
     };
 
     /// The span of a verified delivery.
@@ -171,10 +177,14 @@ mod database {
     /// The handler, or the step before it, wants the event later.
     pub(crate) fn delayed(response: Response) -> Response {
         succeeded("delayed", &response);
-        response
+        with_outcome(response, "delayed")
     }
 
     fn passed_on(response: Response, done: &'static str, failed: &'static str) -> Response {
+        let outcome = match response.status().is_success() {
+            true => done,
+            false => failed,
+        };
         match response.status().is_success() {
             true => succeeded(done, &response),
             false => {
@@ -186,7 +196,7 @@ mod database {
                 );
             }
         }
-        response
+        with_outcome(response, outcome)
     }
 
     fn succeeded(outcome: &'static str, response: &Response) {
@@ -246,7 +256,7 @@ mod database {
                 );
             }
         }
-        answer.into_response()
+        with_outcome(answer.into_response(), answer.code())
     }
 
     /// Likewise, and somebody should know why: an event was kept, or given up.
@@ -258,7 +268,7 @@ mod database {
             STATUS = answer.status().as_u16(),
             REASON = reason
         );
-        answer.into_response()
+        with_outcome(answer.into_response(), answer.code())
     }
 
     /// A transaction was not rolled back by a statement, and is rolled back by closing.
@@ -329,11 +339,13 @@ mod database {
 
     /// An attempt has finished its event, or somebody else has it.
     pub(crate) fn attempt_ended(outcome: &'static str) {
+        attempted(outcome);
         line!(debug, "stripe attempt ended", OUTCOME = outcome);
     }
 
     /// Likewise, and somebody should know why.
     pub(crate) fn attempt_ended_because(answer: Answer, reason: &str) {
+        attempted(answer.code());
         line!(
             warn,
             "stripe attempt ended",
@@ -344,6 +356,11 @@ mod database {
 
     /// An attempt has failed, and it stands written what comes next.
     pub(crate) fn attempt_failed(lease: &Lease, end: &AttemptEnd<'_>) {
+        attempted(if end.due_in.is_some() {
+            "failed"
+        } else {
+            "dead"
+        });
         match end.due_in {
             Some(due_in) => {
                 line!(
@@ -371,6 +388,7 @@ mod database {
 
     /// An attempt came to its end after somebody else had taken the entry over.
     pub(crate) fn lease_lost(lease: &Lease) {
+        attempted("taken_over");
         line!(
             warn,
             "stripe attempt was taken over",
@@ -381,6 +399,7 @@ mod database {
 
     /// What has become of an attempt could not be written while the lease lasted.
     pub(crate) fn outcome_lost(lease: &Lease, error: &LedgerError) {
+        attempted("not_written");
         line!(
             error,
             "stripe attempt not written down",
@@ -407,6 +426,17 @@ mod database {
         line!(
             error,
             "stripe sweep failed",
+            ERROR = display(error),
+            FAULT = fault.as_deref()
+        );
+    }
+
+    /// Entries could not be counted.
+    pub(crate) fn count_failed(error: &(dyn Error + Send + Sync + 'static)) {
+        let fault = error.downcast_ref().map(LedgerError::fault);
+        line!(
+            error,
+            "stripe inbox not counted",
             ERROR = display(error),
             FAULT = fault.as_deref()
         );

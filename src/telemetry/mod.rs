@@ -42,6 +42,7 @@
 //! | `stripe attempt was taken over` | warn | its lease had run out |
 //! | `stripe attempt not written down` | error | the database was away until the lease had run out |
 //! | `stripe worker cannot take entries` | error | the database is away |
+//! | `stripe inbox not counted` | error | the database is away |
 //! | `stripe sweep failed` | error | half way; the next one makes it good |
 //!
 //! # Fields
@@ -69,11 +70,34 @@
 //! | `snapshot_event` | of a thin event, the snapshot event that says the same |
 //! | `status` | the answer's |
 //! | `unknown` | a name of an event type |
+//!
+//! # Metrics
+//!
+//! With the feature `metrics`, through the facade of that name: install any of its exporters.
+//!
+//! | metric | kind | labels | is |
+//! |---|---|---|---|
+//! | `stripe_deliveries_total` | counter | `endpoint`, `outcome` | genuine deliveries by what was answered; `unanswered`: the client has left, or the task was lost |
+//! | `stripe_deliveries_in_flight` | gauge | `endpoint` | genuine deliveries that are not answered yet |
+//! | `stripe_rejections_total` | counter | `rule` | deliveries that were answered before any handler ran, by the rule that failed |
+//! | `stripe_signature_matches_total` | counter | `secret_name` | deliveries by the secret that matched, `unnamed` if it has no name: a secret that no longer matches can go |
+//! | `stripe_handler_seconds` | histogram | `event_type`, `outcome` | how long handlers ran |
+//! | `stripe_receipt_to_commit_seconds` | histogram | `event_type` | from a delivery's first byte to the commit of its effects; not of what was stored first |
+//! | `stripe_created_to_commit_seconds` | histogram | `event_type` | from the event's `created`, in whole seconds, to that commit |
+//! | `stripe_unhandled_total` | counter | `event_type` | events that a router has no handler for |
+//! | `stripe_attempts_total` | counter | `outcome` | attempts of workers by how they ended; `dead`: an operator is needed |
+//! | `stripe_inbox_entries` | gauge | `state` | entries when they were last [counted](crate::InboxOperations::counts): `pending`, of which `due`, `dead` and `quarantined` |
+//! | `stripe_inbox_oldest_due_seconds` | gauge |  | for how long the oldest entry that is due has been, then |
+//!
+//! The label `event_type` is a type that Stripe documents, or `other`: it has as many values and no more.
+//! Endpoints and secrets have the names that the service gave them.
 
 mod log;
+mod metrics;
 mod sampler;
 
 pub(crate) use log::*;
+pub(crate) use metrics::*;
 pub use sampler::LINES_PER_SECOND_MAX;
 
 /// The target of every span and log line of the crate.
@@ -89,6 +113,35 @@ macro_rules! names {
         #[cfg(test)]
         pub(super) const ALL: &[&str] = &[$($name),*];
     };
+}
+
+/// Names of metrics.
+pub mod metric {
+    names! {
+        DELIVERIES "stripe_deliveries_total"
+        IN_FLIGHT "stripe_deliveries_in_flight"
+        REJECTIONS "stripe_rejections_total"
+        SIGNATURE_MATCHES "stripe_signature_matches_total"
+        HANDLER_SECONDS "stripe_handler_seconds"
+        RECEIPT_TO_COMMIT_SECONDS "stripe_receipt_to_commit_seconds"
+        CREATED_TO_COMMIT_SECONDS "stripe_created_to_commit_seconds"
+        UNHANDLED "stripe_unhandled_total"
+        ATTEMPTS "stripe_attempts_total"
+        ENTRIES "stripe_inbox_entries"
+        OLDEST_DUE_SECONDS "stripe_inbox_oldest_due_seconds"
+    }
+}
+
+/// Names of the labels of metrics.
+pub mod label {
+    names! {
+        ENDPOINT "endpoint"
+        EVENT_TYPE "event_type"
+        OUTCOME "outcome"
+        RULE "rule"
+        SECRET_NAME "secret_name"
+        STATE "state"
+    }
 }
 
 /// Names of spans.

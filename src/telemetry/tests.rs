@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{field, span};
+use super::{field, label, metric, span};
 
 const DOCS: &str = include_str!("mod.rs");
 const SOURCE: &str = include_str!("log.rs");
@@ -37,9 +37,19 @@ fn calls(name: &str) -> Vec<Vec<&'static str>> {
 }
 
 #[test]
-fn every_span_and_field_has_a_row_and_no_other_does() {
+fn every_span_field_and_metric_has_a_row_and_no_other_does() {
     assert_eq!(names(&rows("Spans")), span::ALL.iter().copied().collect());
     assert_eq!(names(&rows("Fields")), field::ALL.iter().copied().collect());
+    let metrics = rows("Metrics");
+    assert_eq!(names(&metrics), metric::ALL.iter().copied().collect());
+    let labels = metrics.values().flat_map(|cells| cells[1].split(", "));
+    let labels = labels
+        .map(|name| name.trim_matches('`'))
+        .filter(|name| !name.is_empty());
+    assert_eq!(
+        labels.collect::<BTreeSet<_>>(),
+        label::ALL.iter().copied().collect()
+    );
 }
 
 #[test]

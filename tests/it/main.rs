@@ -12,6 +12,7 @@ mod broken;
 mod database;
 mod endpoint;
 mod log;
+mod metrics;
 mod proxy;
 mod stored;
 mod stripe;

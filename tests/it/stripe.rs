@@ -22,12 +22,13 @@ pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 
-/// The time of day in Unix seconds, for an event's `created`.
+/// This second, or 1970 if no clock has it.
 pub(crate) fn at(unix_seconds: u64) -> SystemTime {
     let time = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(unix_seconds));
     time.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// The time of day in Unix seconds, for an event's `created`.
 pub(crate) fn unix_now() -> u64 {
     now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }

@@ -21,6 +21,7 @@ mod guards;
 mod handlers;
 mod inbox;
 mod late;
+mod measured;
 mod once;
 mod operations;
 mod order;
