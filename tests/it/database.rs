@@ -11,6 +11,8 @@ use sqlx::{
 };
 use test_postgres::TestDatabase;
 
+use crate::log;
+
 /// Connections of a test's pool, unless it says otherwise.
 pub(crate) const CONNECTIONS: u32 = 5;
 
@@ -50,6 +52,7 @@ pub(crate) trait TestBackend: Ledger {
 
 /// A database with its tables.
 pub(crate) async fn open<DB: TestBackend>() -> (Fresh, Pool<DB>) {
+    log::watch();
     let fresh = DB::fresh().await;
     let pool = DB::connect(&fresh.url, CONNECTIONS).await;
     create_tables(&pool).await;

@@ -8,7 +8,12 @@ use std::{
 use axum::{body::Body, http::Request};
 use axum_stripe_webhook::{SigningSecret, Verifier, testing::sign_test_payload};
 
+use crate::log;
+
 pub(crate) const SECRET: &str = "whsec_of_the_tests";
+
+/// In every field of an event that is about a person.
+pub(crate) const PERSONAL: &str = "jenny-rosen-4242";
 
 pub(crate) fn verifier() -> Verifier {
     Verifier::new(SigningSecret::new(SECRET).unwrap())
@@ -46,6 +51,7 @@ pub(crate) fn event_of_type(id: &str, event_type: &str) -> String {
 
 /// One that was made at an instant, in Unix seconds.
 pub(crate) fn event_made_at(id: &str, event_type: &str, created: u64) -> String {
+    log::watch();
     format!(
         r#"{{
   "id": "{id}",
@@ -58,6 +64,13 @@ pub(crate) fn event_made_at(id: &str, event_type: &str, created: u64) -> String 
     "object": {{
       "id": "cs_test_1",
       "object": "checkout.session",
+      "customer_details": {{
+        "address": {{"city": "{PERSONAL}", "line1": "{PERSONAL}", "postal_code": "{PERSONAL}"}},
+        "email": "{PERSONAL}@example.com",
+        "name": "{PERSONAL}",
+        "phone": "{PERSONAL}"
+      }},
+      "metadata": {{"note": "{PERSONAL}"}},
       "amount_total": 4200
     }}
   }}
