@@ -153,15 +153,16 @@ impl<DB: Ledger> Idle<DB> {
         On::new(&mut self.connection, self.is_persistent)
     }
 
-    /// The server gives its statements up, too.
+    /// The server gives its statements up, too, and frees what a stalled process holds between two.
     ///
     /// A statement that is not persistent is prepared and executed in two messages: PgBouncer may have
     /// another server execute it, unless a transaction is open.
     async fn open(mut self, in_transaction: bool) -> Result<Self, LedgerError> {
         if !DB::HAS_ONE_WRITER && (in_transaction || !self.is_persistent) {
+            let limit = STATEMENT_TIME_MAX.as_millis();
             let begin = AssertSqlSafe(format!(
-                "begin isolation level read committed; set local statement_timeout = {}",
-                STATEMENT_TIME_MAX.as_millis()
+                "begin isolation level read committed; set local statement_timeout = {limit};
+                 set local idle_in_transaction_session_timeout = {limit}"
             ));
             let begin = begin.into_sql_str();
             let begun = DB::TransactionManager::begin(&mut self.connection, Some(begin));

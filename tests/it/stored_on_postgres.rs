@@ -146,6 +146,24 @@ async fn an_entry_that_a_trigger_keeps_from_being_written_is_not_acknowledged() 
 }
 
 /// How many statements are prepared after everything that the crate does on a connection.
+/// Or the entries that it has just taken would be nobody's for as long as it is stopped.
+#[tokio::test]
+async fn what_a_stalled_worker_holds_between_two_statements_is_freed_by_the_server() {
+    let stored = Stored::<Postgres>::new().await;
+    let watch = "create table seen (setting text);
+        create function see() returns trigger language plpgsql as $$ begin
+            insert into seen values (current_setting('idle_in_transaction_session_timeout'));
+            return new;
+        end $$;
+        create trigger see before update on stripe_inbox for each row execute function see()";
+    stored.pool.execute(sqlx::raw_sql(watch)).await.unwrap();
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    stored.work_off(service(async || StatusCode::GONE)).await;
+    // When it was leased, and when its end was written.
+    let seen = "select setting from seen";
+    assert_eq!(Postgres::texts(&stored.pool, seen).await, ["10s", "10s"]);
+}
+
 async fn statements_prepared(persistent: bool) -> i64 {
     let (fresh, pool) = open::<Postgres>().await;
     pool.close().await;
