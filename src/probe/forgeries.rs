@@ -22,7 +22,7 @@ use crate::testing::SampleEvent;
 const TOO_FAR_SECONDS: u64 = 600;
 
 /// What keys are when nobody has set one, as words of the languages and as documentation has them.
-const GUESSES: [(&str, &str); 15] = [
+const GUESSES: [(&str, &str); 16] = [
     ("the empty key", ""),
     ("a word for nothing as the key", "undefined"),
     ("a word for nothing as the key", "null"),
@@ -31,6 +31,7 @@ const GUESSES: [(&str, &str); 15] = [
     ("a word for nothing as the key", "false"),
     ("a prefix alone as the key", "whsec_"),
     ("a placeholder as the key", "whsec_test"),
+    ("a placeholder as the key", "whsec_dev"),
     ("a placeholder as the key", "whsec_test_secret"),
     ("a placeholder as the key", "whsec_secret"),
     ("a placeholder as the key", "whsec_xxx"),
@@ -125,6 +126,13 @@ fn unsigned(signer: &Signer<'_>) -> Vec<Attempt> {
     vec![
         Attempt::new("a delivery without a signature", body()),
         Attempt::new("a delivery with a blank signature header", body()).signature(" "),
+        // None of no signatures is wrong.
+        signer.headed("a delivery whose header has a t alone", |_| {
+            format!("t={}", signer.now())
+        }),
+        signer.headed("a delivery whose header has a wrong v0 alone", |body| {
+            signer.wrong_header(body).replace(",v1=", ",v0=")
+        }),
     ]
 }
 

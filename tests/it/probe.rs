@@ -169,6 +169,7 @@ async fn a_missing_age_check_is_found() {
 #[tokio::test]
 async fn missing_deduplication_is_found() {
     assert_found(Flaw::HasNoDeduplication, ["doubled", "doubled_in_parallel"]).await;
+    assert_found(Flaw::RemembersBodies, ["doubled"]).await;
 }
 
 #[tokio::test]
@@ -176,9 +177,20 @@ async fn a_look_before_the_mark_is_found_by_copies_alone() {
     assert_found(Flaw::LooksBeforeItMarks, ["doubled_in_parallel"]).await;
 }
 
+/// Whoever needs no v1 takes what has a v0 alone.
+const OPEN_TO_V0: [&str; 2] = ["unsigned_accepted", "v0_accepted"];
+
 #[tokio::test]
-async fn an_endpoint_that_is_open_without_a_header_is_found() {
+async fn an_endpoint_that_is_open_without_a_header_or_a_signature_is_found() {
     assert_found(Flaw::IsOpenWithoutHeader, ["unsigned_accepted"]).await;
+    assert_found(Flaw::IsOpenWithoutSignature, OPEN_TO_V0).await;
+    let target = Broken::with(Flaw::IsOpenWithoutSignature).serve().await;
+    let report = run(quick(Probe::new(target))).await;
+    assert_eq!(
+        codes(&report),
+        BTreeSet::from(["unsigned_accepted"]),
+        "{report}"
+    );
 }
 
 #[tokio::test]
