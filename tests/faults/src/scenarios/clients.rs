@@ -29,7 +29,12 @@ const OVERLOADED: u16 = 503;
 
 /// More of them leave or dawdle than not; each event is delivered again until one has stayed.
 pub(crate) async fn rude(database: Database, order: Order) -> Run {
-    let settings = vec![Settings::new(&database.address, order.seed)];
+    let settings = vec![Settings {
+        // Slower than these clients on any machine, or none would be refused.
+        pause_percent: 50,
+        pause_ms_max: 20,
+        ..Settings::new(&database.address, order.seed)
+    }];
     let traffic = Traffic {
         connections: 64,
         rude_per_mille: 600,
