@@ -5,6 +5,7 @@
 )]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+pub mod audit;
 mod clock;
 #[cfg(feature = "diagnosis")]
 pub mod diagnosis;
@@ -28,6 +29,7 @@ pub mod telemetry;
 #[cfg(feature = "testing")]
 pub mod testing;
 
+pub use audit::AuditLayer;
 #[cfg(feature = "_database")]
 pub use disposition::Disposition;
 pub use event::{Event, EventError, EventKind, Mode, ObjectError, RelatedObject};

@@ -13,6 +13,7 @@ use super::{
     rejection::StripeEventRejection,
 };
 use crate::{
+    audit::Trace,
     clock,
     event::Event,
     signature::{HEADER_NAME, HeaderFault, VerifiedPayload, Verifier, VerifyError},
@@ -163,13 +164,26 @@ impl VerifiedStripeEvent {
     where
         P: ProvideVerifier + ?Sized,
     {
-        let received = Self::read(request, provider).await;
+        let trace = request.extensions().get::<Trace>().cloned();
+        let received = Self::read(request, provider, trace.as_ref()).await;
+        match &received {
+            Ok(received) => telemetry::matched(received.event.secret_name()),
+            Err(rejection) => telemetry::rejected(rejection),
+        }
+        if let Some(trace) = trace {
+            match &received {
+                Ok(received) => trace.event(&received.event),
+                Err(rejection) => trace.rejected(rejection.code()),
+            }
+        }
         received
-            .inspect(|received| telemetry::matched(received.event.secret_name()))
-            .inspect_err(telemetry::rejected)
     }
 
-    async fn read<P>(request: Request, provider: &P) -> Result<Received, StripeEventRejection>
+    async fn read<P>(
+        request: Request,
+        provider: &P,
+        trace: Option<&Trace>,
+    ) -> Result<Received, StripeEventRejection>
     where
         P: ProvideVerifier + ?Sized,
     {
@@ -180,12 +194,17 @@ impl VerifiedStripeEvent {
             .provide_verifier(&parts)
             .ok_or(StripeEventRejection::UnknownEndpoint)?;
         let bytes = body::read(body).await?;
-        let header = signature_header(&parts.headers).map_err(StripeEventRejection::NotVerified)?;
-        let event = provided.verifier.verify_and_parse(
-            bytes,
-            header,
-            clock::received_at(&parts.extensions),
-        )?;
+        let header = signature_header(&parts.headers);
+        let now = clock::received_at(&parts.extensions);
+        if let Some(trace) = trace {
+            trace.body(&bytes);
+            trace.header(header.unwrap_or_default(), now);
+            if let Some(endpoint) = &provided.endpoint {
+                trace.endpoint(endpoint);
+            }
+        }
+        let header = header.map_err(StripeEventRejection::NotVerified)?;
+        let event = provided.verifier.verify_and_parse(bytes, header, now)?;
         Ok(Received {
             parts,
             event,

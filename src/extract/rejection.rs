@@ -122,7 +122,8 @@ impl StripeEventRejection {
 
 impl IntoResponse for StripeEventRejection {
     fn into_response(self) -> Response {
-        (self.status(), self.text()).into_response()
+        let response = (self.status(), self.text()).into_response();
+        telemetry::with_outcome(response, self.code())
     }
 }
 

@@ -19,6 +19,9 @@ pub const LEDGER_AGE_MAX_MIN: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 /// How long the payload of a dead or quarantined entry is kept, unless set.
 pub const PAYLOAD_AGE_MAX_DEFAULT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
+/// How long a row of `stripe_deliveries` is kept, unless set.
+pub const DELIVERY_AGE_MAX_DEFAULT: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+
 /// Rows of a statement: few enough that nobody waits for their locks.
 const BATCH: i64 = 1000;
 
@@ -33,6 +36,7 @@ const BATCHES_MAX: u64 = 100;
 /// - Dead and quarantined entries stay; their payloads go after
 ///   [`payload_age_max`](Self::payload_age_max), and with them what could be run. Have Stripe send the
 ///   event again then.
+/// - Rows of `stripe_deliveries` go after [`delivery_age_max`](Self::delivery_age_max).
 /// - `stripe_effects` and `stripe_actions` stay.
 ///
 /// **An event that is older than the ledger's memory is processed again if it is sent again.** So the
@@ -52,6 +56,7 @@ pub struct Retention<DB: Ledger> {
     ledger: LedgerAccess<DB>,
     ledger_age_max: Duration,
     payload_age_max: Duration,
+    delivery_age_max: Duration,
 }
 
 /// What a sweep has done.
@@ -64,6 +69,8 @@ pub struct Swept {
     pub objects: u64,
     /// Entries of `stripe_inbox` that have lost their payload.
     pub payloads: u64,
+    /// Rows that have left `stripe_deliveries`.
+    pub deliveries: u64,
     /// Whether there was more than one sweep takes.
     pub is_partial: bool,
 }
@@ -76,6 +83,7 @@ impl<DB: Ledger> Retention<DB> {
             ledger: LedgerAccess::new(pool, Limits::default()),
             ledger_age_max: LEDGER_AGE_MAX_DEFAULT,
             payload_age_max: PAYLOAD_AGE_MAX_DEFAULT,
+            delivery_age_max: DELIVERY_AGE_MAX_DEFAULT,
         }
     }
 
@@ -91,6 +99,13 @@ impl<DB: Ledger> Retention<DB> {
     #[must_use]
     pub fn payload_age_max(mut self, age: Duration) -> Self {
         self.payload_age_max = age;
+        self
+    }
+
+    /// How long the audit trail remembers a delivery; see [`DELIVERY_AGE_MAX_DEFAULT`].
+    #[must_use]
+    pub fn delivery_age_max(mut self, age: Duration) -> Self {
+        self.delivery_age_max = age;
         self
     }
 
@@ -117,6 +132,7 @@ impl<DB: Ledger> Retention<DB> {
             (Kind::Events, &mut swept.events),
             (Kind::Objects, &mut swept.objects),
             (Kind::Payloads, &mut swept.payloads),
+            (Kind::Deliveries, &mut swept.deliveries),
         ] {
             swept.is_partial |= !self.sweep_all(kind, sum).await?;
         }
@@ -159,6 +175,9 @@ impl<DB: Ledger> Retention<DB> {
                 within_statement(DB::sweep_objects(on, self.ledger_age_max, BATCH)).await
             }
             Kind::Payloads => within_statement(DB::scrub(on, self.payload_age_max, BATCH)).await,
+            Kind::Deliveries => {
+                within_statement(DB::sweep_deliveries(on, self.delivery_age_max, BATCH)).await
+            }
         };
         idle.settle(rows).await
     }
@@ -169,6 +188,7 @@ enum Kind {
     Events,
     Objects,
     Payloads,
+    Deliveries,
 }
 
 impl<DB: Ledger> fmt::Debug for Retention<DB> {
@@ -176,6 +196,7 @@ impl<DB: Ledger> fmt::Debug for Retention<DB> {
         f.debug_struct("Retention")
             .field("ledger_age_max", &self.ledger_age_max)
             .field("payload_age_max", &self.payload_age_max)
+            .field("delivery_age_max", &self.delivery_age_max)
             .finish_non_exhaustive()
     }
 }

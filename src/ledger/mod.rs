@@ -4,6 +4,7 @@
 //! both to the same behaviour, and ARCHITECTURE.md lists where they cannot be alike.
 
 mod access;
+mod deliveries;
 mod error;
 mod inbox;
 #[cfg(feature = "postgres")]
@@ -26,10 +27,12 @@ use sqlx::{
 use crate::event::Event;
 
 pub(crate) use access::{LedgerAccess, On};
+use deliveries::DeliveriesBackend;
+pub(crate) use deliveries::DeliveryRow;
 pub(crate) use error::LedgerError;
 pub(crate) use inbox::{
-    Accepted, Arrival, AttemptEnd, Due, EntryRow, InboxBackend, Lease, Leased, Selection, Wanted,
-    of_unix_ms, unix_ms,
+    Accepted, Arrival, AttemptEnd, Due, EntryRow, Lease, Leased, Selection, Wanted, of_unix_ms,
+    unix_ms,
 };
 pub use sqlx::migrate::MigrateError;
 pub(crate) use transaction::{LedgerTransaction, within_statement};
@@ -38,9 +41,9 @@ pub(crate) use transaction::{LedgerTransaction, within_statement};
 ///
 /// Sealed: the guarantees rest on what each backend does in its transactions, so there are no
 /// others.
-pub trait Ledger: InboxBackend {}
+pub trait Ledger: DeliveriesBackend {}
 
-impl<DB: InboxBackend> Ledger for DB {}
+impl<DB: DeliveriesBackend> Ledger for DB {}
 
 /// The statements whose text is the same on both backends, each on its own connection.
 macro_rules! shared_statements {

@@ -23,6 +23,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "inbox attempts",
         include_str!("../../migrations/postgres/0003_inbox_attempts.sql"),
     ),
+    (
+        "deliveries",
+        include_str!("../../migrations/postgres/0004_deliveries.sql"),
+    ),
 ];
 
 /// How much longer than the handler's own limit the server waits at most before it ends a

@@ -26,6 +26,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "inbox attempts",
         include_str!("../../migrations/sqlite/0003_inbox_attempts.sql"),
     ),
+    (
+        "deliveries",
+        include_str!("../../migrations/sqlite/0004_deliveries.sql"),
+    ),
 ];
 
 /// Instructions of SQLite's virtual machine between two looks at whether a statement was abandoned:

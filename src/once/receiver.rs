@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{BODY_TIME_MAX_DEFAULT, ENDPOINT_DEFAULT};
 use crate::{
+    audit::Trace,
     clock,
     extract::{ProvideVerifier, Received, StripeEventRejection, VerifiedStripeEvent},
     guard::{Guards, StopReason, WhenStopped},
@@ -53,6 +54,7 @@ impl Receiver {
 
     pub(crate) async fn receive(&self, request: Request) -> Result<Guarded, StripeEventRejection> {
         let begun = Instant::now();
+        let trace = request.extensions().get::<Trace>().cloned();
         let received = VerifiedStripeEvent::receive(request, &*self.verifier);
         let received = timeout(self.body_time_max, received);
         let received = received.await.unwrap_or_else(|_elapsed| {
@@ -67,6 +69,9 @@ impl Receiver {
             provided,
         } = received;
         let endpoint = label_or(provided.endpoint, || Arc::clone(&self.endpoint));
+        if let Some(trace) = trace {
+            trace.endpoint(&endpoint);
+        }
         let genuine = Genuine {
             parts,
             event,

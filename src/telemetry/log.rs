@@ -1,11 +1,12 @@
 //! The spans and log lines. Each is written here and nowhere else.
 
-use std::error::Error;
+use std::{error::Error, fmt};
 
 use tracing::{Level, enabled, field::display};
 
 use super::{TARGET, field, metrics::count_rejected, sampler};
 use crate::{
+    audit::DeliveryRecord,
     event::{Event, ObjectError},
     extract::StripeEventRejection,
     guard::StopReason,
@@ -30,8 +31,13 @@ macro_rules! span {
 
 /// How many lines of this outcome were left out; `None`: nobody listens, or there are enough.
 fn sampled(outcome: &'static str) -> Option<u64> {
+    sampled_of("", outcome)
+}
+
+/// Likewise, of lines that have a measure of their own.
+fn sampled_of(lines: &'static str, outcome: &'static str) -> Option<u64> {
     enabled!(target: TARGET, Level::DEBUG)
-        .then(|| sampler::admit(outcome))
+        .then(|| sampler::admit((lines, outcome)))
         .flatten()
 }
 
@@ -73,6 +79,63 @@ pub(crate) fn stopped(event: &Event, reason: StopReason, is_ignored: bool) {
             LEFT_OUT = left_out
         );
     }
+}
+
+/// A delivery has ended. What is not genuine anybody can cause.
+pub(crate) fn recorded(delivery: &DeliveryRecord) {
+    let outcome = delivery.outcome;
+    let status = delivery.status.map(|status| status.as_u16());
+    let peer = delivery.peer.map(display);
+    let sha256 = || delivery.body_sha256().map(Hex).map(display);
+    let duration = delivery.duration.as_secs_f64();
+    if delivery.is_genuine() {
+        line!(
+            info,
+            "stripe delivery on record",
+            OUTCOME = outcome,
+            STATUS = status,
+            ENDPOINT = delivery.endpoint(),
+            EVENT_ID = delivery.event_id(),
+            EVENT_TYPE = delivery.event_type(),
+            SECRET_NAME = delivery.secret_name(),
+            PEER = peer,
+            HEADER_AGE = delivery.header_age_seconds(),
+            BODY_BYTES = delivery.body_bytes(),
+            BODY_SHA256 = sha256(),
+            DURATION = duration
+        );
+    } else if let Some(left_out) = sampled_of("record", outcome) {
+        line!(
+            debug,
+            "stripe delivery on record",
+            OUTCOME = outcome,
+            STATUS = status,
+            ENDPOINT = delivery.endpoint(),
+            PEER = peer,
+            HEADER_AGE = delivery.header_age_seconds(),
+            BODY_BYTES = delivery.body_bytes(),
+            BODY_SHA256 = sha256(),
+            DURATION = duration,
+            LEFT_OUT = left_out
+        );
+    }
+}
+
+struct Hex([u8; 32]);
+
+impl fmt::Display for Hex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A sink of the service's has panicked: its record is lost, and nothing else.
+pub(crate) fn audit_sink_panicked() {
+    line!(
+        error,
+        "stripe audit sink panicked",
+        OUTCOME = "not_recorded"
+    );
 }
 
 /// A handler asked for another object than the event carries.
@@ -428,6 +491,16 @@ mod database {
             "stripe sweep failed",
             ERROR = display(error),
             FAULT = fault.as_deref()
+        );
+    }
+
+    /// Records of deliveries could not be written, and wait.
+    pub(crate) fn audit_failed(error: &LedgerError) {
+        line!(
+            error,
+            "stripe deliveries not recorded",
+            ERROR = display(error),
+            FAULT = &*error.fault()
         );
     }
 

@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use axum_core::response::Response;
+use http::Extensions;
+
 use super::{label, metric};
 
 #[cfg(feature = "_database")]
@@ -12,11 +15,31 @@ type Label = (&'static str, Cow<'static, str>);
 /// Of a secret without a name.
 const UNNAMED: &str = "unnamed";
 
+/// Of a delivery whose client has left before there was an answer, or whose task was lost.
+pub(crate) const UNANSWERED: &str = "unanswered";
+
+/// What is said of a delivery in its response, for whoever counts or records it.
+#[derive(Clone, Copy)]
+struct Outcome(&'static str);
+
+pub(crate) fn with_outcome(mut response: Response, outcome: &'static str) -> Response {
+    response.extensions_mut().insert(Outcome(outcome));
+    response
+}
+
+pub(crate) fn outcome_of(extensions: &Extensions) -> Option<&'static str> {
+    extensions.get().map(|Outcome(outcome)| *outcome)
+}
+
 fn count<const N: usize>(metric: &'static str, labels: [Label; N]) {
+    count_all(metric, labels, 1);
+}
+
+fn count_all<const N: usize>(metric: &'static str, labels: [Label; N], many: u64) {
     #[cfg(feature = "metrics")]
-    metrics::counter!(metric, &labels).increment(1);
+    metrics::counter!(metric, &labels).increment(many);
     #[cfg(not(feature = "metrics"))]
-    let _nobody_counts = (metric, labels);
+    let _nobody_counts = (metric, labels, many);
 }
 
 /// A delivery was answered before any handler ran, by this rule.
@@ -40,7 +63,7 @@ mod database {
     use axum_core::response::Response;
     use tokio::time::Instant;
 
-    use super::{Label, count};
+    use super::{Label, UNANSWERED, count, count_all, outcome_of};
     use crate::{
         clock,
         event::Event,
@@ -51,13 +74,6 @@ mod database {
 
     /// Of a type that Stripe's documentation does not have: anybody could make up another one.
     const OTHER_TYPE: &str = "other";
-
-    /// Of a delivery whose client has left before there was an answer, or whose task was lost.
-    const UNANSWERED: &str = "unanswered";
-
-    /// What is said of a delivery in its response, for whoever counts it.
-    #[derive(Clone, Copy)]
-    struct Outcome(&'static str);
 
     fn observe<const N: usize>(metric: &'static str, labels: [Label; N], time: Duration) {
         #[cfg(feature = "metrics")]
@@ -82,14 +98,6 @@ mod database {
         (label::ENDPOINT, endpoint.to_owned().into())
     }
 
-    pub(in crate::telemetry) fn with_outcome(
-        mut response: Response,
-        outcome: &'static str,
-    ) -> Response {
-        response.extensions_mut().insert(Outcome(outcome));
-        response
-    }
-
     /// A genuine delivery, from its receipt until it is answered.
     pub(crate) struct Progress {
         endpoint: Arc<str>,
@@ -107,7 +115,7 @@ mod database {
 
         /// It was answered like this.
         pub(crate) fn end(mut self, response: Response) -> Response {
-            if let Some(Outcome(outcome)) = response.extensions().get() {
+            if let Some(outcome) = outcome_of(response.extensions()) {
                 self.outcome = outcome;
             }
             response
@@ -167,6 +175,15 @@ mod database {
     /// A worker's attempt has ended like this.
     pub(in crate::telemetry) fn attempted(outcome: &'static str) {
         count(metric::ATTEMPTS, [(label::OUTCOME, outcome.into())]);
+    }
+
+    /// So many records of deliveries were left out, for this reason.
+    pub(crate) fn audit_left_out(records: u64, reason: &'static str) {
+        count_all(
+            metric::AUDIT_LEFT_OUT,
+            [(label::REASON, reason.into())],
+            records,
+        );
     }
 
     /// How many entries there are.

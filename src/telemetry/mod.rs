@@ -32,6 +32,9 @@
 //! | `stripe event unhandled whose thin or snapshot twin has a handler` | debug, warn | two destinations where one is meant, or a type that is missing; likewise |
 //! | `stripe event wants an answer: give Inbox::synchronous a service` | warn | an event that decides something was only stored |
 //! | `stripe event type unknown at registration` | warn | perhaps a typing error |
+//! | `stripe delivery on record` | debug, info | a delivery has ended, and its route has an [`AuditLog`](crate::audit::AuditLog); `info` if it is genuine |
+//! | `stripe audit sink panicked` | error | a sink of the service's own; its record is lost |
+//! | `stripe deliveries not recorded` | error | the database is away: an `AuditTable` will try again |
 //! | `stripe handler misplaced` | error | a handler runs where the layer is missing |
 //! | `stripe deliveries stored one by one` | warn | a group of deliveries could not be stored together |
 //! | `stripe transaction closed with its connection` | warn | it could not be rolled back by a statement |
@@ -53,18 +56,23 @@
 //! | `api_version` | the event's |
 //! | `attempt` | which one it is, from 1 |
 //! | `attempts` | how many there have been |
+//! | `body_bytes` | the length of a delivery's body |
+//! | `body_sha256` | its SHA-256 in hexadecimal digits |
 //! | `cause` | why it was rejected, or what the database did |
 //! | `count` | how often, in this process |
 //! | `due_in` | the time until the next attempt |
+//! | `duration` | seconds from a delivery's head to its answer |
 //! | `endpoint` | the label |
 //! | `error` | a fixed text, or an attempt's code |
 //! | `event_id` | the event's id |
 //! | `event_type` | its type |
 //! | `fault` | the database's own code |
 //! | `group` | how many deliveries were to be stored together |
+//! | `header_age` | how many seconds before now a delivery says it was signed |
 //! | `left_out` | lines of the same outcome that were not written before this one |
 //! | `livemode` | live mode or test mode |
 //! | `outcome` | the code of what came of it |
+//! | `peer` | the address that a delivery has come from, if [`AuditLayer::peer`](crate::AuditLayer::peer) tells |
 //! | `reason` | a guard's or a handler's code for why |
 //! | `secret_name` | the name of the secret that matched |
 //! | `snapshot_event` | of a thin event, the snapshot event that says the same |
@@ -88,6 +96,7 @@
 //! | `stripe_attempts_total` | counter | `outcome` | attempts of workers by how they ended; `dead`: an operator is needed |
 //! | `stripe_inbox_entries` | gauge | `state` | entries when they were last [counted](crate::InboxOperations::counts): `pending`, of which `due`, `dead` and `quarantined` |
 //! | `stripe_inbox_oldest_due_seconds` | gauge |  | for how long the oldest entry that is due has been, then |
+//! | `stripe_audit_left_out_total` | counter | `reason` | records that an `AuditTable` has not written: `rate`, too many refused deliveries in a second; `queue_full`; `not_written`, the database was away at the end |
 //!
 //! The label `event_type` is a type that Stripe documents, or `other`: it has as many values and no more.
 //! Endpoints and secrets have the names that the service gave them.
@@ -129,6 +138,7 @@ pub mod metric {
         ATTEMPTS "stripe_attempts_total"
         ENTRIES "stripe_inbox_entries"
         OLDEST_DUE_SECONDS "stripe_inbox_oldest_due_seconds"
+        AUDIT_LEFT_OUT "stripe_audit_left_out_total"
     }
 }
 
@@ -138,6 +148,7 @@ pub mod label {
         ENDPOINT "endpoint"
         EVENT_TYPE "event_type"
         OUTCOME "outcome"
+        REASON "reason"
         RULE "rule"
         SECRET_NAME "secret_name"
         STATE "state"
@@ -160,18 +171,23 @@ pub mod field {
         API_VERSION "api_version"
         ATTEMPT "attempt"
         ATTEMPTS "attempts"
+        BODY_BYTES "body_bytes"
+        BODY_SHA256 "body_sha256"
         CAUSE "cause"
         COUNT "count"
         DUE_IN "due_in"
+        DURATION "duration"
         ENDPOINT "endpoint"
         ERROR "error"
         EVENT_ID "event_id"
         EVENT_TYPE "event_type"
         FAULT "fault"
         GROUP "group"
+        HEADER_AGE "header_age"
         LEFT_OUT "left_out"
         LIVEMODE "livemode"
         OUTCOME "outcome"
+        PEER "peer"
         REASON "reason"
         SECRET_NAME "secret_name"
         SNAPSHOT_EVENT "snapshot_event"

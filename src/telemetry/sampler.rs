@@ -7,8 +7,11 @@ pub const LINES_PER_SECOND_MAX: u32 = 10;
 
 thread_local! {
     // A thread's own, since a lock would be one more thing that a flood is slowed down by.
-    static WINDOWS: RefCell<BTreeMap<&'static str, Window>> = const { RefCell::new(BTreeMap::new()) };
+    static WINDOWS: RefCell<BTreeMap<Key, Window>> = const { RefCell::new(BTreeMap::new()) };
 }
+
+/// Which lines, and of which outcome.
+type Key = (&'static str, &'static str);
 
 /// One second of one outcome.
 #[derive(Default)]
@@ -19,9 +22,9 @@ struct Window {
 }
 
 /// How many lines of this outcome were left out before this one; `None`: leave it out.
-pub(super) fn admit(outcome: &'static str) -> Option<u64> {
+pub(super) fn admit(key: Key) -> Option<u64> {
     let second = clock::unix_seconds();
-    WINDOWS.with_borrow_mut(|windows| windows.entry(outcome).or_default().admit(second))
+    WINDOWS.with_borrow_mut(|windows| windows.entry(key).or_default().admit(second))
 }
 
 impl Window {

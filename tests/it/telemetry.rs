@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use axum::{Router, http::StatusCode, routing::post};
 use axum_stripe_webhook::{
-    StripeEventRejection, VerifiedStripeEvent,
+    AuditLayer, StripeEventRejection, VerifiedStripeEvent,
     telemetry::{LINES_PER_SECOND_MAX, TARGET},
 };
 use tower::ServiceExt;
@@ -66,4 +66,42 @@ async fn what_is_rejected_is_logged_whatever_a_handler_makes_of_it() {
         panic!("once: {log}")
     };
     assert!(line.contains(&format!("DEBUG {TARGET}: ")), "{line}");
+}
+
+/// And what anybody can cause is left out of a flood, as any such line is.
+#[tokio::test]
+async fn the_log_has_a_line_for_each_genuine_delivery_and_some_for_the_others() {
+    let app = Router::new()
+        .route(
+            "/webhooks/stripe",
+            post(async |_: VerifiedStripeEvent| {}).route_layer(AuditLayer::new()),
+        )
+        .with_state(stripe::verifier());
+    let log = log::of(async {
+        for number in 0..100 {
+            let body = stripe::event(&format!("evt_{number}"));
+            for request in [
+                stripe::delivery(&body),
+                stripe::delivery_with(body, "t=1,v1=00"),
+            ] {
+                app.clone().oneshot(request).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let lines = |outcome: &str| {
+        let lines = log.lines();
+        let lines = lines.filter(|line| line.contains("stripe delivery on record"));
+        lines.filter(|line| line.contains(outcome)).count()
+    };
+    assert_eq!(
+        lines(
+            "INFO axum_stripe_webhook: stripe delivery on record outcome=\"succeeded\" status=200"
+        ),
+        100
+    );
+    let refused = lines(
+        "DEBUG axum_stripe_webhook: stripe delivery on record outcome=\"signature_mismatch\"",
+    );
+    assert!((1..=50).contains(&refused), "{refused}");
 }

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use axum_stripe_webhook::{
-    BODY_BYTES_MAX,
+    BODY_BYTES_MAX, audit,
     event::{EFFECT_KEY_BYTES_MAX, ID_BYTES_MAX},
     guard, inbox, once, signature,
 };
@@ -194,6 +194,15 @@ fn the_bounds_are_those_of_the_code() {
         (
             "PAYLOAD_AGE_MAX_DEFAULT",
             seconds(inbox::PAYLOAD_AGE_MAX_DEFAULT),
+        ),
+        (
+            "DELIVERY_AGE_MAX_DEFAULT",
+            seconds(inbox::DELIVERY_AGE_MAX_DEFAULT),
+        ),
+        ("QUEUE_MAX", audit::QUEUE_MAX.to_string()),
+        (
+            "REFUSED_PER_SECOND_MAX",
+            audit::REFUSED_PER_SECOND_MAX.to_string(),
         ),
         (
             "STATEMENT_TIME_MAX",

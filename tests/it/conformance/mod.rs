@@ -13,6 +13,7 @@ macro_rules! on_both {
 }
 pub(crate) use on_both;
 
+mod audited;
 mod bounds;
 mod dispositions;
 mod effects;
