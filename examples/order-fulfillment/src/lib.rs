@@ -143,6 +143,7 @@
 //! | `POST /events/{id}/discard` | the shop's staff | 200; 400, 404, 409 while a worker has it |
 //! | `POST /events/{id}/retry` | the shop's staff, with `MODE=inbox` | 202; 400, 404 if it is neither dead nor pending, 409 while a worker has it, 410 if its bytes are gone |
 //! | `GET /healthz` | the load balancer | 200 if the database answers within two seconds, else 503 |
+//! | `GET /metrics` | Prometheus | 200: every metric of [`axum_stripe_webhook::telemetry`] |
 //!
 //! Any route: 503 at once beyond 256 requests in progress.
 //!
@@ -150,6 +151,16 @@
 //! them behind the shop's own. Whoever reaches them can place an order over nothing, or release what
 //! a guard has stopped, such as a payment with a test card: guards are not asked again. The actor is
 //! whoever the request says.
+//!
+//! # What can be seen
+//!
+//! - **The log.** Each request has a span with its `request_id`: that of the proxy, in `x-request-id`, or one
+//!   of its own, which the answer has too. What is said of a delivery stands within it.
+//! - **Metrics**, at `GET /metrics`; `alerts.yml` has the rules by which somebody should be woken up.
+//! - **The audit trail**, in `stripe_deliveries`: every request to the webhook, refused ones included, for 90
+//!   days. `peer` is whoever has opened the connection; behind a proxy, have it read the proxy's header.
+//!
+//! None of them holds anything of a payload, a secret or a signature.
 //!
 //! # Settings
 //!
@@ -200,6 +211,7 @@ pub mod demo;
 pub mod endpoint;
 mod error;
 pub mod listen;
+pub mod metrics;
 pub mod orders;
 mod rows;
 pub mod server;

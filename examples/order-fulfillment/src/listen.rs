@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     io::{self, ErrorKind},
+    net::{IpAddr, SocketAddr},
     pin::pin,
     sync::{
         Arc,
@@ -14,7 +15,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, body::Body, http::Request};
+use axum::{
+    Router,
+    body::Body,
+    extract::ConnectInfo,
+    http::{Request, request::Parts},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto::Builder,
@@ -69,12 +75,13 @@ pub async fn take_connections(
     let mut stop = pin!(stop);
     loop {
         let place = Arc::clone(&places).acquire_owned();
-        let (stream, place) = tokio::select! {
+        let (stream, peer, place) = tokio::select! {
             () = &mut stop => return connections,
             accepted = async { accept(&listener, place.await).await } => accepted,
         };
         let served = serve(
             stream,
+            peer,
             app.clone(),
             http.clone(),
             connections.stop.subscribe(),
@@ -85,6 +92,12 @@ pub async fn take_connections(
         });
         while connections.tasks.try_join_next().is_some() {}
     }
+}
+
+/// Who has opened the connection of a request. Behind a proxy that is the proxy.
+pub(crate) fn peer(request: &Parts) -> Option<IpAddr> {
+    let ConnectInfo(peer) = request.extensions.get::<ConnectInfo<SocketAddr>>()?;
+    Some(peer.ip())
 }
 
 /// The open connections of a server that takes no more. Dropped, it cuts them off.
@@ -104,10 +117,10 @@ impl Connections {
 }
 
 /// The next connection. What is returned beside it is kept for it.
-async fn accept<P>(listener: &TcpListener, place: P) -> (TcpStream, P) {
+async fn accept<P>(listener: &TcpListener, place: P) -> (TcpStream, SocketAddr, P) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, peer)) => return (stream, peer, place),
             Err(error) if is_of_the_client(&error) => {}
             Err(error) => {
                 error!(%error, "no connection can be accepted");
@@ -127,14 +140,16 @@ fn is_of_the_client(error: &io::Error) -> bool {
 
 async fn serve(
     stream: TcpStream,
+    peer: SocketAddr,
     app: Router,
     http: Builder<TokioExecutor>,
     mut stop: watch::Receiver<()>,
 ) {
     let begun = Arc::new(AtomicBool::new(false));
     let begins = Arc::clone(&begun);
-    let app = app.map_request(move |request: Request<_>| {
+    let app = app.map_request(move |mut request: Request<_>| {
         begins.store(true, Ordering::Relaxed);
+        request.extensions_mut().insert(ConnectInfo(peer));
         request.map(Body::new)
     });
     let service = TowerToHyperService::new(app);

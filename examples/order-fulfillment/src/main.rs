@@ -13,6 +13,7 @@ use order_fulfillment::{
     database::{open_postgres, open_sqlite},
     demo,
     endpoint::Endpoint,
+    metrics,
     orders::Shop,
     server, webhook, worker,
 };
@@ -56,6 +57,7 @@ async fn main() -> ExitCode {
 
 async fn run() -> Result<ExitCode, Failed> {
     log(LOG)?;
+    metrics::install()?;
     let config = Config::from_env()?;
     let listener = TcpListener::bind(config.address).await.map_err(|error| {
         format!(

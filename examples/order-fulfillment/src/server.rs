@@ -5,24 +5,28 @@ use std::{any::Any, future::Future, sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{DefaultBodyLimit, MatchedPath, Request, State},
-    http::StatusCode,
-    middleware::{Next, from_fn_with_state},
+    http::{HeaderValue, StatusCode},
+    middleware::{Next, from_fn_with_state, map_request},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use axum_stripe_webhook::{EventRouter, InboxWorker};
+use axum_stripe_webhook::{AuditLayer, EventRouter, InboxWorker, audit::AuditTable};
 use sqlx::Pool;
 use tokio::{net::TcpListener, signal, sync::Semaphore, time::timeout};
 use tower::ServiceBuilder;
 use tower_http::{
-    catch_panic::CatchPanicLayer, limit::RequestBodyLimitLayer, timeout::TimeoutLayer,
+    catch_panic::CatchPanicLayer,
+    limit::RequestBodyLimitLayer,
+    request_id::{MakeRequestUuid, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
+    timeout::TimeoutLayer,
     trace::TraceLayer,
 };
 use tracing::{Span, info, info_span, warn};
 
 use crate::{
     endpoint::Endpoint,
-    listen::{Limits, take_connections},
+    listen::{self, Limits, take_connections},
+    metrics,
     orders::Shop,
     shop, staff, worker,
 };
@@ -43,15 +47,28 @@ pub const REQUESTS_MAX: usize = 256;
 /// transaction.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Where a proxy puts the id of a request, and the longest one that is believed.
+const REQUEST_ID: &str = "x-request-id";
+const REQUEST_ID_BYTES_MAX: usize = 64;
+
 /// Shorter than the 30 s after which container runtimes kill.
 pub(crate) const SHUTDOWN_TIME_MAX: Duration = Duration::from_secs(25);
 
 /// The routes. Everything but the webhook is for the shop itself: it carries no authentication.
 ///
-/// What is released is run by the same router as what is delivered.
-pub fn app<DB: Shop>(pool: Pool<DB>, endpoint: Endpoint<DB>, events: EventRouter) -> Router {
+/// What is released is run by the same router as what is delivered. Outside of the webhook's limits, the
+/// audit trail has also what those refuse.
+pub fn app<DB: Shop>(
+    pool: Pool<DB>,
+    endpoint: Endpoint<DB>,
+    events: EventRouter,
+    audit: AuditLayer,
+) -> Router {
     let limits = ServiceBuilder::new()
+        .layer(map_request(drop_strange_id))
+        .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
         .layer(TraceLayer::new_for_http().make_span_with(request_span))
+        .layer(PropagateRequestIdLayer::x_request_id())
         .layer(CatchPanicLayer::custom(panicked))
         .layer(from_fn_with_state(
             Arc::new(Semaphore::new(REQUESTS_MAX)),
@@ -64,13 +81,17 @@ pub fn app<DB: Shop>(pool: Pool<DB>, endpoint: Endpoint<DB>, events: EventRouter
         .layer(RequestBodyLimitLayer::new(BODY_BYTES_MAX))
         // Or axum's own limit of 2 MiB would count too, whatever the line above says.
         .layer(DefaultBodyLimit::disable());
-    Router::<Pool<DB>>::new()
-        .route("/webhooks/stripe", endpoint.route(events.clone()))
+    let webhook = Router::new().route("/webhooks/stripe", endpoint.route(events.clone()));
+    let others = Router::<Pool<DB>>::new()
         .merge(staff::routes(pool.clone(), endpoint, events))
         .route("/orders", post(shop::place::<DB>))
         .route("/orders/{id}", get(shop::show::<DB>))
         .route("/healthz", get(shop::health::<DB>))
-        .layer(limits)
+        .route("/metrics", get(metrics::show));
+    webhook
+        .layer(limits.clone())
+        .layer(audit)
+        .merge(others.layer(limits))
         .with_state(pool)
 }
 
@@ -83,11 +104,14 @@ pub async fn serve<DB: Shop>(
     stop: impl Future<Output = ()>,
 ) {
     let sweeper = worker::sweep(pool.clone());
+    let meters = metrics::keep(pool.clone());
+    let trail = AuditTable::start(pool.clone());
+    let audit = AuditLayer::to(trail.clone()).peer(listen::peer);
     let worker = endpoint.worker(events.clone()).map(InboxWorker::start);
-    let app = app(pool.clone(), endpoint.clone(), events);
+    let app = app(pool.clone(), endpoint.clone(), events, audit);
     let mut connections = take_connections(listener, app, Limits::default(), stop).await;
     info!("shutting down");
-    drop(sweeper);
+    drop((sweeper, meters));
     let mut in_progress = true;
     // First the clients, then the deliveries whose client has gone, then their connections. The
     // worker takes nothing more meanwhile: what is still stored is there for the next one.
@@ -103,6 +127,7 @@ pub async fn serve<DB: Shop>(
     let end = async {
         tokio::join!(deliveries, work);
         in_progress = false;
+        trail.drain().await;
         pool.close().await;
     };
     if timeout(SHUTDOWN_TIME_MAX, end).await.is_err() && in_progress {
@@ -145,7 +170,27 @@ fn request_span(request: &Request) -> Span {
         "request",
         method = %request.method(),
         route = route.map(MatchedPath::as_str),
+        request_id = request_id(request),
     )
+}
+
+fn request_id(request: &Request) -> Option<&str> {
+    let id: &RequestId = request.extensions().get()?;
+    id.header_value().to_str().ok()
+}
+
+/// An id of a proxy's stays, so that its log and ours can be read together. Anything else that stands in
+/// its place was written by whoever has sent the request, and must not get into a log.
+async fn drop_strange_id(mut request: Request) -> Request {
+    let headers = request.headers_mut();
+    let is_id = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let is_strange = |id: &HeaderValue| {
+        id.len() > REQUEST_ID_BYTES_MAX || id.is_empty() || !id.as_bytes().iter().all(is_id)
+    };
+    if headers.get_all(REQUEST_ID).iter().any(is_strange) {
+        headers.remove(REQUEST_ID);
+    }
+    request
 }
 
 /// The panic's text goes to standard error by Rust's own hook, and no further.

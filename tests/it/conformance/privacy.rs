@@ -23,6 +23,7 @@ async fn no_marker_reaches_a_log_or_an_answer<DB: TestBackend>() {
     let log = log::of(async {
         let endpoint = Endpoint::<DB>::new(|mut tx: EventTx<DB>| async move {
             let event = tx.event().clone();
+            tracing::info!(?tx, ?event, "as a service may log what it is given");
             if event.id() == "evt_fails" {
                 let _swallowed = DB::run(&mut tx, "select 'marker' from nowhere").await;
             }

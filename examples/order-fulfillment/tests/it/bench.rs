@@ -7,7 +7,9 @@ use axum::{
     body::Body,
     http::{Request, header::CONTENT_TYPE},
 };
-use axum_stripe_webhook::{Guards, SigningSecret, Verifier, testing::sign_test_payload};
+use axum_stripe_webhook::{
+    AuditLayer, Guards, SigningSecret, Verifier, testing::sign_test_payload,
+};
 use http_body_util::BodyExt;
 use order_fulfillment::{
     config::Processing,
@@ -140,7 +142,12 @@ fn guarded_endpoint<DB: Shop>(
 }
 
 fn app<DB: Shop>(pool: &Pool<DB>, endpoint: Endpoint<DB>) -> Router {
-    server::app(pool.clone(), endpoint, events::<DB>().unwrap())
+    server::app(
+        pool.clone(),
+        endpoint,
+        events::<DB>().unwrap(),
+        AuditLayer::new(),
+    )
 }
 
 impl<DB: Shop<Connection: Rows>> Bench<DB> {

@@ -267,6 +267,22 @@ impl Sender {
         self.answer(request.unwrap()).await
     }
 
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        let request = self.request("GET", path).body(Body::empty());
+        self.answer(request.unwrap()).await
+    }
+
+    /// Delivers nothing under this id, and gives back the id of the answer.
+    pub(crate) async fn request_id(&self, id: &str) -> String {
+        let request = self.request("POST", "/webhooks/stripe");
+        let request = request.header("x-request-id", id).body(Body::empty());
+        let response = self.http.request(request.unwrap()).await.unwrap();
+        response.headers()["x-request-id"]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    }
+
     fn request(&self, method: &str, path: &str) -> Builder {
         let uri = format!("http://{}{path}", self.address);
         Request::builder().method(method).uri(uri)

@@ -14,6 +14,7 @@ use axum::{
     http::Request,
     routing::get,
 };
+use axum_stripe_webhook::AuditLayer;
 use http_body::Frame;
 use order_fulfillment::{
     config::Processing,
@@ -77,6 +78,7 @@ async fn one_request_too_many_is_refused_at_once() {
         bench.pool.clone(),
         endpoint(&bench.pool, Processing::Inline),
         order_fulfillment::webhook::events::<sqlx::Sqlite>().unwrap(),
+        AuditLayer::new(),
     );
     let read = Arc::new(Semaphore::new(0));
     let mut requests = JoinSet::new();

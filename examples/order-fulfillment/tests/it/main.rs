@@ -21,6 +21,7 @@ mod payments;
 mod probed;
 mod program;
 mod routes;
+mod seen;
 mod sessions;
 mod shutdown;
 mod twins;

@@ -100,6 +100,11 @@ impl Serving {
 
 #[cfg(unix)]
 impl Serving {
+    /// What was logged until its end and was not looked at.
+    pub(crate) fn rest_of_the_log(&self) -> Vec<String> {
+        self.log.lock().unwrap().iter().collect()
+    }
+
     /// The exit code, once it has ended.
     pub(crate) fn ended(&mut self) -> Option<i32> {
         self.process.wait().unwrap().code()
@@ -131,7 +136,7 @@ fn lines_of(log: ChildStderr) -> Receiver<String> {
 }
 
 /// The program, in a folder and an environment of its own.
-fn program(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Command {
+pub(crate) fn program(folder: &tempfile::TempDir, variables: &[(&str, &str)]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_order-fulfillment"));
     command
         .env_clear()
