@@ -126,7 +126,7 @@ impl<DB: Backend> Bench<DB> {
     }
 
     async fn inline(&self, clients: usize, count: usize) -> Load {
-        let server = Server::inline(&self.pool).await;
+        let server = Server::inline(&self.pool, None).await;
         let load = send(&deliveries(count), clients, || Http::to(server.address)).await;
         self.check(count).await;
         load

@@ -1,7 +1,8 @@
 //! Measures what the crate costs, next to what the database can do on the same machine.
 //!
-//! `benches inbox [--rounds n] [--sqlite]` measures stored-first mode beside inline mode. A run asserts
-//! nothing about time: its figures are compared with the yardstick of the same run, a plain `insert`.
+//! `benches inbox [--rounds n] [--sqlite]` measures stored-first mode beside inline mode; `benches seen`, with
+//! the same arguments, what log, metrics and audit trail cost. A run asserts nothing about time: its figures
+//! are compared with the yardstick of the same run, a plain `insert` or the same server unseen.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -14,40 +15,74 @@ mod database;
 mod deliveries;
 mod figures;
 mod inbox;
+mod seen;
 mod shop;
 
 use std::{env, process::ExitCode};
 
-use database::Home;
-use inbox::Size;
+use database::{Backend, Home};
 use sqlx::{Postgres, Sqlite};
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments: Vec<_> = env::args().skip(1).collect();
-    let Some((size, is_sqlite)) = understand(&arguments) else {
-        println!("usage: benches inbox [--rounds n] [--sqlite]");
-        return ExitCode::FAILURE;
+    let done = match understand(&arguments) {
+        Some(run) if run.is_sqlite => measure::<Sqlite>(&run).await,
+        Some(run) => measure::<Postgres>(&run).await,
+        None => false,
     };
-    match is_sqlite {
-        true => inbox::run::<Sqlite>(&Home::new().await, size).await,
-        false => inbox::run::<Postgres>(&Home::new().await, size).await,
+    match done {
+        true => ExitCode::SUCCESS,
+        false => {
+            println!("usage: benches inbox|seen [--rounds n] [--sqlite]");
+            ExitCode::FAILURE
+        }
     }
-    ExitCode::SUCCESS
 }
 
-fn understand(arguments: &[String]) -> Option<(Size, bool)> {
-    let (first, rest) = arguments.split_first()?;
-    let (mut size, mut is_sqlite) = (Size::FULL, false);
+struct Run {
+    what: String,
+    rounds: Option<usize>,
+    is_sqlite: bool,
+}
+
+/// False: nothing of this name is measured.
+async fn measure<DB: Backend>(run: &Run) -> bool {
+    match run.what.as_str() {
+        "inbox" => {
+            let mut size = inbox::Size::FULL;
+            size.rounds = run.rounds.unwrap_or(size.rounds);
+            inbox::run::<DB>(&Home::new().await, size).await;
+        }
+        "seen" => {
+            let mut size = seen::Size::FULL;
+            size.rounds = run.rounds.unwrap_or(size.rounds);
+            seen::run::<DB>(&Home::new().await, size).await;
+        }
+        _ => return false,
+    }
+    true
+}
+
+fn understand(arguments: &[String]) -> Option<Run> {
+    let (what, rest) = arguments.split_first()?;
+    let mut run = Run {
+        what: what.clone(),
+        rounds: None,
+        is_sqlite: false,
+    };
     let mut rest = rest.iter();
     while let Some(argument) = rest.next() {
         match argument.as_str() {
-            "--rounds" => size.rounds = rest.next()?.parse().ok().filter(|rounds| *rounds > 0)?,
-            "--sqlite" => is_sqlite = true,
+            "--rounds" => {
+                let rounds = rest.next()?.parse().ok();
+                run.rounds = Some(rounds.filter(|rounds| *rounds > 0)?);
+            }
+            "--sqlite" => run.is_sqlite = true,
             _ => return None,
         }
     }
-    (first == "inbox").then_some((size, is_sqlite))
+    Some(run)
 }
 
 #[cfg(test)]
@@ -56,11 +91,13 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_measurement_runs_on_postgres() {
-        inbox::run::<Postgres>(&Home::new().await, Size::SMOKE).await;
+        inbox::run::<Postgres>(&Home::new().await, inbox::Size::SMOKE).await;
+        seen::run::<Postgres>(&Home::new().await, seen::Size::SMOKE).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn every_measurement_runs_on_sqlite() {
-        inbox::run::<Sqlite>(&Home::new().await, Size::SMOKE).await;
+        inbox::run::<Sqlite>(&Home::new().await, inbox::Size::SMOKE).await;
+        seen::run::<Sqlite>(&Home::new().await, seen::Size::SMOKE).await;
     }
 }

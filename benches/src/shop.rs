@@ -14,7 +14,7 @@ use axum::{
     response::IntoResponse,
     routing::{MethodRouter, post},
 };
-use axum_stripe_webhook::{EventTx, Inbox, ProcessOnceLayer};
+use axum_stripe_webhook::{AuditLayer, EventTx, Inbox, ProcessOnceLayer};
 use sqlx::Pool;
 use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tower::Service;
@@ -29,9 +29,14 @@ pub(crate) struct Server {
 
 impl Server {
     /// With a handler of one insert, run inline.
-    pub(crate) async fn inline<DB: Backend>(pool: &Pool<DB>) -> Self {
+    pub(crate) async fn inline<DB: Backend>(pool: &Pool<DB>, audit: Option<AuditLayer>) -> Self {
         let once = ProcessOnceLayer::new(pool.clone(), verifier());
-        Self::start(post(book::<DB>).route_layer(once)).await
+        let webhook = post(book::<DB>).route_layer(once);
+        Self::start(match audit {
+            Some(audit) => webhook.route_layer(audit),
+            None => webhook,
+        })
+        .await
     }
 
     pub(crate) async fn stored_first<DB: Backend>(inbox: &Inbox<DB>) -> Self {
