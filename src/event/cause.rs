@@ -1,6 +1,9 @@
 use std::fmt;
 
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor, value::MapAccessDeserializer},
+};
 use serde_json::value::RawValue;
 
 use super::envelope::{is_key, lenient, lenient_object};
@@ -18,8 +21,7 @@ pub struct Reason {
 
 /// The API request that an event was caused by. `Debug` does not show its idempotency key, which is
 /// the caller's own text.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(from = "RawRequest")]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventRequest {
     /// The request's id, `req_…`; none if Stripe acted by itself.
@@ -37,38 +39,45 @@ impl Reason {
 
 impl EventRequest {
     pub(super) fn read(raw: &RawValue) -> Option<Self> {
-        let is_array = raw.get().starts_with('[');
-        let request = lenient(raw).filter(|_| !is_array);
-        request.filter(|request: &Self| request.id.as_deref().is_none_or(is_key))
+        lenient(raw).filter(|request: &Self| request.id.as_deref().is_none_or(is_key))
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum RawRequest {
-    Fields {
-        id: Option<String>,
-        idempotency_key: Option<String>,
-    },
-    /// API versions before 2017-05-25.
-    Id(String),
+/// By hand: an untagged enum would copy the JSON before it looks at it.
+impl<'de> Deserialize<'de> for EventRequest {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RequestVisitor)
+    }
 }
 
-impl From<RawRequest> for EventRequest {
-    fn from(raw: RawRequest) -> Self {
-        match raw {
-            RawRequest::Fields {
-                id,
-                idempotency_key,
-            } => Self {
-                id,
-                idempotency_key,
-            },
-            RawRequest::Id(id) => Self {
-                id: Some(id),
-                idempotency_key: None,
-            },
+struct RequestVisitor;
+
+impl<'de> Visitor<'de> for RequestVisitor {
+    type Value = EventRequest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a request, or its id")
+    }
+
+    /// API versions before 2017-05-25.
+    fn visit_str<E>(self, id: &str) -> Result<EventRequest, E> {
+        Ok(EventRequest {
+            id: Some(id.to_owned()),
+            idempotency_key: None,
+        })
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<EventRequest, A::Error> {
+        #[derive(Deserialize)]
+        struct Fields {
+            id: Option<String>,
+            idempotency_key: Option<String>,
         }
+        let fields = Fields::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(EventRequest {
+            id: fields.id,
+            idempotency_key: fields.idempotency_key,
+        })
     }
 }
 
