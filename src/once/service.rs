@@ -77,6 +77,8 @@ where
 
 /// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
 /// client disconnects, it would leave a connection of the pool inside a transaction.
+///
+/// Boxed, because it is large: each future around it would have room for it twice, and copy it.
 pub(crate) async fn process<S, DB>(processor: Processor<DB>, inner: S, genuine: Genuine) -> Response
 where
     S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
@@ -93,8 +95,8 @@ where
     let progress = Progress::begin(&endpoint);
     match processor.deliver(event, endpoint, Source::Arrived(received)) {
         Ok(delivery) => {
-            let run = async move { progress.end(delivery.run(inner, parts).await) };
-            in_task(span, run).await
+            let run = Box::pin(delivery.run(inner, parts));
+            in_task(span, async move { progress.end(run.await) }).await
         }
         Err(answer) => progress.end(span.in_scope(|| telemetry::answered(answer, None))),
     }
@@ -116,8 +118,8 @@ pub(crate) async fn keep_stopped<DB: Ledger>(
     let progress = Progress::begin(&endpoint);
     match processor.deliver(event, endpoint, Source::Arrived(received)) {
         Ok(delivery) => {
-            let kept = async move { progress.end(delivery.keep_stopped(reason).await) };
-            in_task(span, kept).await
+            let kept = Box::pin(delivery.keep_stopped(reason));
+            in_task(span, async move { progress.end(kept.await) }).await
         }
         Err(answer) => progress.end(span.in_scope(|| telemetry::answered(answer, None))),
     }
