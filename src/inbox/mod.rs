@@ -105,9 +105,9 @@
 //!
 //! # Round trips
 //!
-//! On Postgres one for a group that is stored; four for a lease of several entries, which has a
-//! transaction and is not prepared; four for an attempt, beside the handler's own; and four more to write
-//! down one that has failed. Without persistent statements, all statements outside a transaction have one.
+//! On Postgres one for a group that is stored; three for a lease of several entries, which has a
+//! transaction; four for an attempt, beside the handler's own; and three more to write down one that has
+//! failed. Without persistent statements, all statements outside a transaction have one.
 //!
 //! # Retention
 //!

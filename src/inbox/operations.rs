@@ -344,7 +344,7 @@ impl<DB: Ledger> InboxOperations<DB> {
         operator: &Operator,
     ) -> Result<Vec<StoredEntry>, OperationError> {
         let mut entries = self.retry_many_dry_run(filter).await?;
-        let mut transaction = self.ledger.begin(Purpose::Claim).await?;
+        let mut transaction = self.ledger.begin(Purpose::Release).await?;
         let mut retried = Vec::with_capacity(entries.len());
         for entry in entries.drain(..) {
             let (event_id, endpoint) = (&*entry.event_id, &*entry.endpoint);
@@ -430,7 +430,7 @@ impl<DB: Ledger> InboxOperations<DB> {
         if !is_key(event_id) || !is_key(endpoint) {
             return Err(OperationError::NotFound);
         }
-        Ok(self.ledger.begin(Purpose::Claim).await?)
+        Ok(self.ledger.begin(Purpose::Release).await?)
     }
 
     /// Records what was done, and commits; or says why it was not.

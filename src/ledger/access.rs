@@ -155,6 +155,9 @@ impl<DB: Ledger> Idle<DB> {
 
     /// The server gives its statements up, too, and frees what a stalled process holds between two.
     ///
+    /// A transaction reads the inbox by its indices, in their order: without statistics the planner would
+    /// collect and sort the whole backlog for each lease (1.9 ms instead of 0.2 ms with 8,000 entries).
+    ///
     /// A statement that is not persistent is prepared and executed in two messages: PgBouncer may have
     /// another server execute it, unless a transaction is open.
     async fn open(mut self, in_transaction: bool) -> Result<Self, LedgerError> {
@@ -162,7 +165,8 @@ impl<DB: Ledger> Idle<DB> {
             let limit = STATEMENT_TIME_MAX.as_millis();
             let begin = AssertSqlSafe(format!(
                 "begin isolation level read committed; set local statement_timeout = {limit};
-                 set local idle_in_transaction_session_timeout = {limit}"
+                 set local idle_in_transaction_session_timeout = {limit};
+                 set local enable_seqscan = off; set local enable_bitmapscan = off"
             ));
             let begin = begin.into_sql_str();
             let begun = DB::TransactionManager::begin(&mut self.connection, Some(begin));

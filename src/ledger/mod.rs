@@ -280,8 +280,7 @@ pub trait Backend: Database {
     /// How many transactions may run at once on this pool.
     fn transactions_max(pool: &Pool<Self>) -> usize;
 
-    /// The statement that opens a transaction, to claim an event that arrives or to take one out of the
-    /// inbox.
+    /// The statement that opens a transaction.
     fn begin_statement(limits: &Limits, purpose: Purpose) -> SqlStr;
 
     /// Writes the entry of an event; `None` when it is there already.
@@ -412,7 +411,11 @@ const ABANDONED_TIME_MARGIN: Duration = Duration::from_secs(10);
 /// What a transaction is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
+    /// To claim an event that has arrived, before anything else.
     Claim,
+    /// To take a quarantined event out of the inbox, and claim it.
+    Release,
+    /// To take an event out of the inbox for a worker, and claim it.
     Dequeue,
 }
 

@@ -290,7 +290,7 @@ impl<DB: Ledger> Delivery<DB> {
 
     /// Opens a transaction that takes a released event out of its quarantine.
     async fn take(&self, operator: &Operator) -> Result<LedgerTransaction<DB>, Outcome> {
-        let mut transaction = self.processor.ledger.begin(Purpose::Claim).await?;
+        let mut transaction = self.processor.ledger.begin(Purpose::Release).await?;
         let action = operator.action("release");
         let (entry, payload) = (self.entry(), self.event.bytes());
         if !transaction.take(&entry, payload, &action).await? {

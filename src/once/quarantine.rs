@@ -103,7 +103,7 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
         if !is_key(event_id) {
             return Ok(Outcome::Answer(Answer::NotQuarantined));
         }
-        let mut transaction = self.processor.ledger.begin(Purpose::Claim).await?;
+        let mut transaction = self.processor.ledger.begin(Purpose::Release).await?;
         let action = operator.action("discard");
         let discarded = transaction
             .discard(event_id, &self.receiver.endpoint, &action)

@@ -357,7 +357,6 @@ macro_rules! inbox_statements {
             Ok(held.await.map_err(of_statement)?.rows_affected() > 0)
         }
 
-        /// Planned anew each time, as `lease` is.
         async fn end_attempt(
             on: On<'_, Self>,
             lease: &Lease,
@@ -382,7 +381,7 @@ macro_rules! inbox_statements {
                 .bind(end.due_in.map(statement_ms))
                 .bind(small(end.attempts));
             let ended = ended.bind(small(end.not_yets)).bind(end.error);
-            let ended = ended.persistent(false).execute(on.connection);
+            let ended = ended.persistent(on.persistent).execute(on.connection);
             Ok(ended.await.map_err(of_statement)?.rows_affected() > 0)
         }
 

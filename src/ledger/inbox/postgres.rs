@@ -8,7 +8,7 @@ use super::{
 };
 use crate::ledger::{
     Entry, LedgerError, Limits, On, bind_entry,
-    postgres::{durable, of_statement, server_ms, settled},
+    postgres::{armed, durable, milliseconds, of_statement, server_ms, settled},
 };
 
 impl InboxBackend for Postgres {
@@ -37,7 +37,6 @@ impl InboxBackend for Postgres {
         Ok(accepted)
     }
 
-    /// Planned anew each time: a plan of when the inbox was nearly empty reads all of it.
     async fn lease(on: On<'_, Self>, wanted: &Wanted<'_>) -> Result<Due, LedgerError> {
         type Row = (
             bool,
@@ -75,7 +74,7 @@ impl InboxBackend for Postgres {
         .bind(wanted.endpoint)
         .bind(wanted.limit)
         .bind(statement_ms(wanted.lease_time))
-        .persistent(false)
+        .persistent(on.persistent)
         .fetch_all(on.connection)
         .await
         .map_err(of_statement)?;
@@ -99,6 +98,7 @@ impl InboxBackend for Postgres {
         Ok(due)
     }
 
+    /// The handler's own statements are planned as the session has it.
     async fn dequeue(
         on: On<'_, Self>,
         entry: &Entry<'_>,
@@ -108,7 +108,9 @@ impl InboxBackend for Postgres {
     ) -> Result<Option<(bool, i64)>, LedgerError> {
         let dequeued = query_as(concat!(
             "with taken as (
-                delete from stripe_inbox
+                delete from stripe_inbox using (select ",
+            armed!("$11"),
+            ") as armed
                 where event_id = $10 and endpoint = $2 and state = 'pending' and fence = $7
                 returning event_id
              ), claimed as (
@@ -119,8 +121,7 @@ impl InboxBackend for Postgres {
                 returning event_id
              )
              select exists (select from taken), exists (select from claimed),
-                set_config('plan_cache_mode',
-                    current_setting('axum_stripe_webhook.plan_cache_mode'), true), ",
+                set_config('enable_seqscan', null, true), ",
             settled!("$8")
         ));
         let row: (bool, bool, String, i64, String, String, String) =
@@ -129,6 +130,7 @@ impl InboxBackend for Postgres {
                 .bind(server_ms(limits))
                 .bind(is_claimed)
                 .bind(&lease.event_id)
+                .bind(milliseconds(limits.claim_wait_max))
                 .persistent(on.persistent)
                 .fetch_one(on.connection)
                 .await
