@@ -27,6 +27,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "deliveries",
         include_str!("../../migrations/postgres/0004_deliveries.sql"),
     ),
+    (
+        "inbox payload inline",
+        include_str!("../../migrations/postgres/0005_inbox_payload_inline.sql"),
+    ),
 ];
 
 /// How much longer than the handler's own limit the server waits at most before it ends a

@@ -30,6 +30,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "deliveries",
         include_str!("../../migrations/sqlite/0004_deliveries.sql"),
     ),
+    (
+        "inbox payload inline",
+        include_str!("../../migrations/sqlite/0005_inbox_payload_inline.sql"),
+    ),
 ];
 
 /// Instructions of SQLite's virtual machine between two looks at whether a statement was abandoned:

@@ -1,0 +1,2 @@
+-- Nothing: SQLite does not compress. The versions of both databases stay in step.
+select 1;
