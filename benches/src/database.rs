@@ -1,10 +1,10 @@
 //! The database that is measured, and the few statements that measuring needs.
 
-use std::{env, future::Future};
+use std::{env, future::Future, path::Path};
 
 use axum_stripe_webhook::{Ledger, migrate};
 use sqlx::{
-    PgPool, Pool, Postgres, Sqlite, SqlitePool,
+    AssertSqlSafe, PgPool, Pool, Postgres, Sqlite, SqlitePool,
     postgres::PgPoolOptions,
     query, query_scalar, raw_sql,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions},
@@ -15,7 +15,7 @@ use test_postgres::TestDatabase;
 use crate::deliveries::Delivery;
 
 /// Connections of every pool that is measured.
-pub(crate) const CONNECTIONS: u32 = 16;
+pub(crate) const CONNECTIONS: u32 = 20;
 
 /// The tests' server would lose a commit; this one keeps it, as a service's does.
 const DURABLE: [&str; 4] = [
@@ -36,6 +36,8 @@ pub(crate) trait Backend: Ledger {
     /// Whoever runs a handler keeps everybody else from writing.
     const WRITES_ONE_AT_A_TIME: bool;
 
+    const EMPTY: &'static str;
+
     fn connect(home: &Home) -> impl Future<Output = Pool<Self>> + Send;
 
     /// What a commit waits for.
@@ -45,12 +47,12 @@ pub(crate) trait Backend: Ledger {
     fn insert(pool: &Pool<Self>, delivery: &Delivery) -> impl Future<Output = ()> + Send;
 
     /// What the handler writes.
-    fn book(
+    fn pay(
         connection: &mut Self::Connection,
-        event_id: &str,
+        order: i64,
     ) -> impl Future<Output = sqlx::Result<()>> + Send;
 
-    fn run(pool: &Pool<Self>, sql: &'static str) -> impl Future<Output = ()> + Send;
+    fn run(pool: &Pool<Self>, sql: impl Into<String> + Send) -> impl Future<Output = ()> + Send;
 
     fn count(pool: &Pool<Self>, sql: &'static str) -> impl Future<Output = i64> + Send;
 }
@@ -70,12 +72,13 @@ macro_rules! statements {
             inserted.expect("a row is inserted");
         }
 
-        async fn book(connection: &mut Self::Connection, event_id: &str) -> sqlx::Result<()> {
-            let booking = query("insert into bookings (event_id) values ($1)").bind(event_id);
-            booking.execute(connection).await.map(|_| ())
+        async fn pay(connection: &mut Self::Connection, order: i64) -> sqlx::Result<()> {
+            let paying = query("update shop_orders set paid = paid + 1 where id = $1").bind(order);
+            paying.execute(connection).await.map(|_| ())
         }
 
-        async fn run(pool: &Pool<Self>, sql: &'static str) {
+        async fn run(pool: &Pool<Self>, sql: impl Into<String> + Send) {
+            let sql = AssertSqlSafe(sql.into());
             raw_sql(sql).execute(pool).await.expect("a statement runs");
         }
 
@@ -100,6 +103,14 @@ impl Home {
         Self::of(postgres)
     }
 
+    pub(crate) fn url(&self) -> &str {
+        self.postgres.url()
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     fn of(postgres: TestDatabase) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         Self { postgres, folder }
@@ -108,6 +119,7 @@ impl Home {
 
 impl Backend for Postgres {
     const WRITES_ONE_AT_A_TIME: bool = false;
+    const EMPTY: &'static str = "truncate stripe_inbox, processed_stripe_events";
 
     async fn connect(home: &Home) -> PgPool {
         let options = PgPoolOptions::new()
@@ -131,6 +143,7 @@ impl Backend for Postgres {
 
 impl Backend for Sqlite {
     const WRITES_ONE_AT_A_TIME: bool = true;
+    const EMPTY: &'static str = "delete from stripe_inbox; delete from processed_stripe_events";
 
     async fn connect(home: &Home) -> SqlitePool {
         let options = SqliteConnectOptions::new()
@@ -159,7 +172,10 @@ pub(crate) async fn open<DB: Backend>(home: &Home) -> Pool<DB> {
     migrate(&pool).await.expect("migrations run");
     DB::run(
         &pool,
-        "create table if not exists bookings (event_id text not null)",
+        "create table if not exists shop_orders (id bigint primary key, paid bigint not null);
+         insert into shop_orders
+            with recursive numbers (n) as (select 0 union all select n + 1 from numbers where n < 1023)
+            select n, 0 from numbers where not exists (select 1 from shop_orders)",
     )
     .await;
     empty(&pool).await;
@@ -168,11 +184,15 @@ pub(crate) async fn open<DB: Backend>(home: &Home) -> Pool<DB> {
 
 /// Each measurement begins with empty tables.
 pub(crate) async fn empty<DB: Backend>(pool: &Pool<DB>) {
-    for table in [
-        "delete from stripe_inbox",
-        "delete from processed_stripe_events",
-        "delete from bookings",
-    ] {
-        DB::run(pool, table).await;
-    }
+    DB::run(pool, DB::EMPTY).await;
+    DB::run(pool, "update shop_orders set paid = 0 where paid > 0").await;
+}
+
+/// How many events were run since.
+pub(crate) async fn paid<DB: Backend>(pool: &Pool<DB>) -> i64 {
+    DB::count(
+        pool,
+        "select cast(coalesce(sum(paid), 0) as bigint) from shop_orders",
+    )
+    .await
 }

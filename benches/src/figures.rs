@@ -2,6 +2,9 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
+use hdrhistogram::Histogram;
+use serde_json::{Value, json};
+
 /// What one measurement of many deliveries has given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Load {
@@ -33,12 +36,23 @@ struct Spread {
 }
 
 impl Load {
-    pub(crate) fn new(took: Duration, mut times: Vec<Duration>) -> Self {
-        times.sort_unstable();
-        let at = |per_cent: usize| times.get(times.len() * per_cent / 100).copied();
+    pub(crate) fn new(took: Duration, times: &[Duration]) -> Self {
+        let mut histogram = Histogram::<u64>::new(3).expect("three digits");
+        for time in times {
+            let microseconds = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+            histogram.record(microseconds).expect("it grows");
+        }
+        let at = |quantile| Duration::from_micros(histogram.value_at_quantile(quantile));
         Self {
-            times: at(50).zip(at(99)),
+            times: Some((at(0.5), at(0.99))),
             ..Self::of(times.len(), took)
+        }
+    }
+
+    pub(crate) fn of_rate(per_second: f64) -> Self {
+        Self {
+            per_second,
+            times: None,
         }
     }
 
@@ -52,17 +66,31 @@ impl Load {
 }
 
 impl Table {
-    pub(crate) fn add(&mut self, name: Name, load: Load, yardstick: Load) {
+    pub(crate) fn add(&mut self, name: Name, load: Load, yardstick: Option<Load>) {
         if !self.1.contains(&name) {
             self.1.push(name);
         }
         let row = self.0.entry(name).or_default();
         row.per_second.push(load.per_second);
-        row.ratios.push(load.per_second / yardstick.per_second);
+        row.ratios
+            .extend(yardstick.map(|yardstick| load.per_second / yardstick.per_second));
         if let Some((median, tail)) = load.times {
             row.medians.push(milliseconds(median));
             row.tails.push(milliseconds(tail));
         }
+    }
+}
+
+impl Table {
+    pub(crate) fn json(&self) -> Value {
+        let rows = self.1.iter().filter_map(|name| {
+            let (row, (what, at_once)) = (self.0.get(name)?, name);
+            Some(json!({
+                "what": what, "at_once": at_once, "per_second": row.per_second,
+                "p50_ms": row.medians, "p99_ms": row.tails,
+            }))
+        });
+        rows.collect()
     }
 }
 

@@ -1,88 +1,104 @@
 //! Measures what the crate costs, next to what the database can do on the same machine.
 //!
-//! `benches inbox [--rounds n] [--sqlite]` measures stored-first mode beside inline mode; `benches seen`, with
-//! the same arguments, what log, metrics and audit trail cost. A run asserts nothing about time: its figures
-//! are compared with the yardstick of the same run, a plain `insert` or the same server unseen.
+//! `cargo run --release -p benches -- load` measures the goals: each mode next to the same work by hand and to
+//! pgbench; `inbox` stored-first mode beside inline mode; `seen` what log, metrics and audit trail cost; `send`
+//! delivers to a server of somebody else's. A run
+//! asserts nothing about time: its figures are ratios to a yardstick of the same round.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
     reason = "a programme that cannot go on has failed, and its table is its output"
 )]
 
+mod by_hand;
 mod client;
 mod copy;
 mod database;
 mod deliveries;
 mod figures;
 mod inbox;
+mod load;
+mod pgbench;
 mod seen;
 mod shop;
 
-use std::{env, process::ExitCode};
+use std::net::SocketAddr;
 
+use clap::Parser;
+use client::Http;
 use database::{Backend, Home};
+use deliveries::{Sending, deliveries, send};
+use figures::Table;
 use sqlx::{Postgres, Sqlite};
 
+#[derive(Parser)]
+enum Measure {
+    /// The goals: each mode next to the same work by hand and to pgbench
+    Load(load::Options),
+    /// Stored-first mode beside inline mode, and both beside a plain insert
+    Inbox(Rounds),
+    /// What log, metrics and audit trail cost
+    Seen(Rounds),
+    /// Deliveries to a server of somebody else's, whose secret is `whsec_of_the_benches`
+    Send(Elsewhere),
+}
+
+#[derive(Clone, Copy, clap::Args)]
+struct Elsewhere {
+    /// Where it listens; it is asked for /webhook
+    address: SocketAddr,
+    #[arg(long, default_value_t = 8000)]
+    deliveries: usize,
+    #[arg(long, default_value_t = 16)]
+    clients: usize,
+    /// Deliveries a second, in an open model
+    #[arg(long)]
+    rate: Option<f64>,
+}
+
+#[derive(Clone, Copy, clap::Args)]
+struct Rounds {
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
+    /// On SQLite instead of Postgres
+    #[arg(long)]
+    sqlite: bool,
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
-    let arguments: Vec<_> = env::args().skip(1).collect();
-    let done = match understand(&arguments) {
-        Some(run) if run.is_sqlite => measure::<Sqlite>(&run).await,
-        Some(run) => measure::<Postgres>(&run).await,
-        None => false,
+async fn main() {
+    match Measure::parse() {
+        Measure::Load(options) => load::run(&Home::new().await, &options).await,
+        Measure::Inbox(rounds) if rounds.sqlite => measure_inbox::<Sqlite>(rounds).await,
+        Measure::Inbox(rounds) => measure_inbox::<Postgres>(rounds).await,
+        Measure::Seen(rounds) if rounds.sqlite => measure_seen::<Sqlite>(rounds).await,
+        Measure::Seen(rounds) => measure_seen::<Postgres>(rounds).await,
+        Measure::Send(elsewhere) => send_elsewhere(elsewhere).await,
+    }
+}
+
+async fn measure_inbox<DB: Backend>(rounds: Rounds) {
+    let mut size = inbox::Size::FULL;
+    size.rounds = rounds.rounds.map_or(size.rounds, usize::from);
+    inbox::run::<DB>(&Home::new().await, size).await;
+}
+
+async fn measure_seen<DB: Backend>(rounds: Rounds) {
+    let mut size = seen::Size::FULL;
+    size.rounds = rounds.rounds.map_or(size.rounds, usize::from);
+    seen::run::<DB>(&Home::new().await, size).await;
+}
+
+async fn send_elsewhere(elsewhere: Elsewhere) {
+    let sending = Sending {
+        clients: elsewhere.clients,
+        rate: elsewhere.rate,
     };
-    match done {
-        true => ExitCode::SUCCESS,
-        false => {
-            println!("usage: benches inbox|seen [--rounds n] [--sqlite]");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-struct Run {
-    what: String,
-    rounds: Option<usize>,
-    is_sqlite: bool,
-}
-
-/// False: nothing of this name is measured.
-async fn measure<DB: Backend>(run: &Run) -> bool {
-    match run.what.as_str() {
-        "inbox" => {
-            let mut size = inbox::Size::FULL;
-            size.rounds = run.rounds.unwrap_or(size.rounds);
-            inbox::run::<DB>(&Home::new().await, size).await;
-        }
-        "seen" => {
-            let mut size = seen::Size::FULL;
-            size.rounds = run.rounds.unwrap_or(size.rounds);
-            seen::run::<DB>(&Home::new().await, size).await;
-        }
-        _ => return false,
-    }
-    true
-}
-
-fn understand(arguments: &[String]) -> Option<Run> {
-    let (what, rest) = arguments.split_first()?;
-    let mut run = Run {
-        what: what.clone(),
-        rounds: None,
-        is_sqlite: false,
-    };
-    let mut rest = rest.iter();
-    while let Some(argument) = rest.next() {
-        match argument.as_str() {
-            "--rounds" => {
-                let rounds = rest.next()?.parse().ok();
-                run.rounds = Some(rounds.filter(|rounds| *rounds > 0)?);
-            }
-            "--sqlite" => run.is_sqlite = true,
-            _ => return None,
-        }
-    }
-    Some(run)
+    let deliveries = deliveries(elsewhere.deliveries);
+    let load = send(&deliveries, sending, || Http::to(elsewhere.address)).await;
+    let mut table = Table::default();
+    table.add(("send", elsewhere.clients), load, None);
+    println!("{table}");
 }
 
 #[cfg(test)]
@@ -93,6 +109,7 @@ mod tests {
     async fn every_measurement_runs_on_postgres() {
         inbox::run::<Postgres>(&Home::new().await, inbox::Size::SMOKE).await;
         seen::run::<Postgres>(&Home::new().await, seen::Size::SMOKE).await;
+        load::run(&Home::new().await, &load::Options::smoke()).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

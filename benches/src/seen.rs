@@ -71,8 +71,8 @@ pub(crate) async fn run<DB: Backend>(home: &Home, size: Size) {
                 (unseen(&pool, size).await, on)
             }
         };
-        table.add(("inline, unseen", size.clients), off, off);
-        table.add(("inline, seen", size.clients), on, off);
+        table.add(("inline, unseen", size.clients), off, Some(off));
+        table.add(("inline, seen", size.clients), on, Some(off));
     }
     println!("{table}");
 }

@@ -12,7 +12,7 @@ use axum::{
     handler::{Handler, HandlerWithoutStateExt},
     http::StatusCode,
     response::IntoResponse,
-    routing::{MethodRouter, post},
+    routing::post,
 };
 use axum_stripe_webhook::{AuditLayer, EventTx, Inbox, ProcessOnceLayer};
 use sqlx::Pool;
@@ -28,26 +28,25 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// With a handler of one insert, run inline.
+    /// With a handler of one statement, run inline.
     pub(crate) async fn inline<DB: Backend>(pool: &Pool<DB>, audit: Option<AuditLayer>) -> Self {
         let once = ProcessOnceLayer::new(pool.clone(), verifier());
-        let webhook = post(book::<DB>).route_layer(once);
-        Self::start(match audit {
+        let webhook = post(pay::<DB>).route_layer(once);
+        let webhook = match audit {
             Some(audit) => webhook.route_layer(audit),
             None => webhook,
-        })
-        .await
+        };
+        Self::start(Router::new().route("/webhook", webhook)).await
     }
 
     pub(crate) async fn stored_first<DB: Backend>(inbox: &Inbox<DB>) -> Self {
-        Self::start(post(inbox.clone())).await
+        Self::start(Router::new().route("/webhook", post(inbox.clone()))).await
     }
 
-    async fn start(webhook: MethodRouter) -> Self {
+    pub(crate) async fn start(app: Router) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let app = Router::new().route("/webhook", webhook);
         let serving = tokio::spawn(async move {
             axum::serve(listener, app).await.expect("a server");
         });
@@ -65,9 +64,20 @@ pub(crate) fn inbox<DB: Backend>(pool: &Pool<DB>) -> Inbox<DB> {
     Inbox::new(pool.clone(), verifier())
 }
 
-async fn book<DB: Backend>(mut tx: EventTx<DB>) -> StatusCode {
-    let id = tx.event().id().to_owned();
-    match DB::book(&mut tx, &id).await {
+/// Orders that there are; each event pays one of them.
+pub(crate) const ORDERS: i64 = 1024;
+
+/// The order that an event pays: those that come at about the same time pay different ones.
+pub(crate) fn order_of(event_id: &str) -> i64 {
+    let number = event_id
+        .strip_prefix("evt_")
+        .and_then(|number| number.parse().ok());
+    number.unwrap_or(0_i64) % ORDERS
+}
+
+async fn pay<DB: Backend>(mut tx: EventTx<DB>) -> StatusCode {
+    let order = order_of(tx.event().id());
+    match DB::pay(&mut tx, order).await {
         Ok(()) => StatusCode::OK,
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -77,7 +87,7 @@ async fn book<DB: Backend>(mut tx: EventTx<DB>) -> StatusCode {
 pub(crate) fn counted<DB: Backend>(ran: &Arc<Semaphore>) -> impl Worked + use<DB> {
     let ran = Arc::clone(ran);
     service(async move |tx: EventTx<DB>| {
-        let status = book(tx).await;
+        let status = pay(tx).await;
         ran.add_permits(1);
         status
     })
