@@ -50,7 +50,8 @@ impl Deliver for Http {
             None => connect(self.server).await,
         };
         let request = format!(
-            "POST {} HTTP/1.1\r\nhost: loopback\r\nstripe-signature: {}\r\n\
+            "POST {} HTTP/1.1\r\nhost: loopback\r\ncontent-type: application/json; charset=utf-8\r\n\
+             stripe-signature: {}\r\n\
              content-length: {}\r\n\r\n{}",
             self.path,
             delivery.signature,
