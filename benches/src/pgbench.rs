@@ -13,10 +13,6 @@ use crate::figures::Load;
 /// Where distributions put the binaries of each version.
 const VERSIONS: &str = "/usr/lib/postgresql";
 
-/// What the crate's BEGIN sets, and its statements read.
-const SETTINGS: &str =
-    "-c axum_stripe_webhook.lock_timeout=0 -c axum_stripe_webhook.plan_cache_mode=auto";
-
 /// Each statement by how it begins, and what stands for `$1` and so on.
 pub(crate) type Statements<'a> = &'a [(&'a str, &'a [&'a str])];
 
@@ -96,7 +92,6 @@ impl Pgbench {
         fs::write(&file, &script.0).expect("the script is written");
         let each = transactions.div_ceil(clients);
         let output = Command::new(&self.0)
-            .env("PGOPTIONS", SETTINGS)
             .args([
                 "--no-vacuum",
                 "--protocol=prepared",

@@ -48,8 +48,8 @@
 //!
 //! # Round trips
 //!
-//! On Postgres, and so on SQLite as statements: four beside the handler's own (BEGIN with its settings,
-//! the claim, the last statement, COMMIT), and four for a duplicate (BEGIN, the claim, the question
+//! On Postgres, and so on SQLite as statements: four beside the handler's own (BEGIN, the claim,
+//! the last statement, COMMIT), and four for a duplicate (BEGIN, the claim, the question
 //! whether it is held, ROLLBACK). When a handler does not answer 2xx, and with a step before the
 //! transaction, one more. A pool adds one to each delivery while its `test_before_acquire` is on, as it
 //! is by default; without it, a connection that broke while it was idle costs one 503, which Stripe's

@@ -98,7 +98,8 @@ impl InboxBackend for Postgres {
         Ok(due)
     }
 
-    /// The handler's own statements are planned as the session has it.
+    /// The handler's own statements are planned by the session's defaults: a `set enable_seqscan` of the
+    /// service's does not come back.
     async fn dequeue(
         on: On<'_, Self>,
         entry: &Entry<'_>,
