@@ -30,6 +30,13 @@ struct Event {
     event_type: String,
 }
 
+/// What it remembers events in.
+pub(crate) async fn create_table(pool: &PgPool) {
+    let table = "create table if not exists processed_by_hand (event_id text primary key,
+        event_type text not null, processed_at timestamptz not null default now())";
+    Postgres::run(pool, table).await;
+}
+
 /// A row in a table of its own and the order's, in one transaction.
 pub(crate) async fn inline(pool: &PgPool) -> Server {
     Server::start(Router::new().route("/webhook", post(process).with_state(pool.clone()))).await

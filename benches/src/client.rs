@@ -61,24 +61,25 @@ impl Deliver for Http {
         let written = stream.write_all(request.as_bytes()).await;
         written.expect("the server takes a delivery");
         let head = receive(&mut stream).await;
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|status| status.parse().ok());
-        let is_expected = status.is_some_and(|status| delivery.statuses.contains(&status));
+        let is_expected =
+            status_of(&head).is_some_and(|status| delivery.statuses.contains(&status));
         assert!(is_expected, "{head} instead of {:?}", delivery.statuses);
         self.connection = Some(stream);
     }
 }
 
-async fn connect(server: SocketAddr) -> BufReader<TcpStream> {
+pub(crate) async fn connect(server: SocketAddr) -> BufReader<TcpStream> {
     let stream = TcpStream::connect(server).await.expect("a connection");
     stream.set_nodelay(true).expect("a socket's option");
     BufReader::new(stream)
 }
 
+pub(crate) fn status_of(head: &str) -> Option<u16> {
+    head.split(' ').nth(1)?.parse().ok()
+}
+
 /// Reads an answer, and gives its head.
-async fn receive(stream: &mut BufReader<TcpStream>) -> String {
+pub(crate) async fn receive(stream: &mut BufReader<TcpStream>) -> String {
     let mut head = String::new();
     while !head.ends_with("\r\n\r\n") {
         let read = stream.read_line(&mut head).await.expect("an answer");

@@ -122,12 +122,7 @@ impl Backend for Postgres {
     const EMPTY: &'static str = "truncate stripe_inbox, processed_stripe_events";
 
     async fn connect(home: &Home) -> PgPool {
-        let options = PgPoolOptions::new()
-            .max_connections(CONNECTIONS)
-            .min_connections(CONNECTIONS)
-            .test_before_acquire(false);
-        let pool = options.connect(home.postgres.url()).await;
-        pool.expect("a pool")
+        connect_to(home.url()).await
     }
 
     async fn settings(pool: &PgPool) -> String {
@@ -139,6 +134,23 @@ impl Backend for Postgres {
     }
 
     statements!(created: "to_timestamp($2)");
+}
+
+/// A pool as sqlx makes it, which asks each connection whether it is alive before it is used.
+pub(crate) async fn connect_untuned(url: &str) -> PgPool {
+    let options = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .min_connections(CONNECTIONS);
+    options.connect(url).await.expect("a pool")
+}
+
+/// A pool as the docs advise it.
+pub(crate) async fn connect_to(url: &str) -> PgPool {
+    let options = PgPoolOptions::new()
+        .max_connections(CONNECTIONS)
+        .min_connections(CONNECTIONS)
+        .test_before_acquire(false);
+    options.connect(url).await.expect("a pool")
 }
 
 impl Backend for Sqlite {

@@ -53,7 +53,7 @@ pub(crate) fn verifier() -> Verifier {
     clippy::disallowed_methods,
     reason = "deliveries are signed with the time of day"
 )]
-fn now() -> SystemTime {
+pub(crate) fn now() -> SystemTime {
     SystemTime::now()
 }
 

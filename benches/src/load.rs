@@ -22,9 +22,9 @@ use tokio::{
 };
 
 use crate::{
-    by_hand,
+    by_hand::{self, create_table},
     client::Http,
-    database::{Backend, CONNECTIONS, Home, empty, open, paid},
+    database::{Backend, CONNECTIONS, Home, connect_untuned, empty, open, paid},
     deliveries::{Delivery, Sending, deliveries, send, verifier},
     figures::{Load, Table, spread},
     inbox::wait_for,
@@ -138,9 +138,7 @@ const FULFIL: [(&str, &[&str]); 8] = [
 /// Measures everything and prints it.
 pub(crate) async fn run(home: &Home, options: &Options) {
     let pool = open::<Postgres>(home).await;
-    let table = "create table if not exists processed_by_hand (event_id text primary key,
-        event_type text not null, processed_at timestamptz not null default now())";
-    Postgres::run(&pool, table).await;
+    create_table(&pool).await;
     let mut bench = Bench {
         home,
         options,
@@ -181,17 +179,27 @@ impl Bench<'_> {
         let clients = self.options.clients;
         // Whoever comes second finds a warmer machine, or a fuller one.
         let (by_hand, (inline, duplicates)) = match self.round % 2 {
-            0 => (self.by_hand().await, self.inline(clients).await),
+            0 => (self.by_hand(&self.pool).await, self.inline(clients).await),
             _ => {
                 let inline = self.inline(clients).await;
-                (self.by_hand().await, inline)
+                (self.by_hand(&self.pool).await, inline)
             }
         };
+        let untuned = connect_untuned(self.home.url()).await;
+        let by_hand_untuned = self.by_hand(&untuned).await;
+        untuned.close().await;
         let note = &mut self.figures;
         note.load("by hand", clients, by_hand);
+        note.load(
+            "by hand, sqlx's own pool settings",
+            clients,
+            by_hand_untuned,
+        );
         note.load("inline", clients, inline);
         note.load("duplicates", clients, duplicates);
         note.ratio("inline to by hand", Some(0.95), inline, by_hand);
+        let untuned = "inline to by hand, sqlx's own pool settings";
+        note.ratio(untuned, None, inline, by_hand_untuned);
         note.ratio("duplicates to inline", Some(1.5), duplicates, inline);
         if let Some(pgbench) = self
             .pgbench(&self.pool, &[CLAIM, PAY, CLOSE], clients)
@@ -208,8 +216,8 @@ impl Bench<'_> {
         self.order_fulfillment().await;
     }
 
-    async fn by_hand(&self) -> Load {
-        let server = by_hand::inline(&self.pool).await;
+    async fn by_hand(&self, pool: &PgPool) -> Load {
+        let server = by_hand::inline(pool).await;
         let load = self.send(&server, self.options.clients).await;
         self.check().await;
         Postgres::run(&self.pool, "truncate processed_by_hand").await;

@@ -1,9 +1,9 @@
 //! Measures what the crate costs, next to what the database can do on the same machine.
 //!
 //! `cargo run --release -p benches -- load` measures the goals: each mode next to the same work by hand and to
-//! pgbench; `inbox` stored-first mode beside inline mode; `seen` what log, metrics and audit trail cost; `send`
-//! delivers to a server of somebody else's. A run
-//! asserts nothing about time: its figures are ratios to a yardstick of the same round.
+//! pgbench; `inbox` stored-first mode beside inline mode; `seen` what log, metrics and audit trail cost; `memory`
+//! what idle connections and large deliveries take; `send` delivers to a server of somebody else's. A run asserts
+//! nothing about time: its figures are ratios to a yardstick of the same round.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -18,6 +18,7 @@ mod deliveries;
 mod figures;
 mod inbox;
 mod load;
+mod memory;
 mod pgbench;
 mod seen;
 mod shop;
@@ -39,6 +40,14 @@ enum Measure {
     Inbox(Rounds),
     /// What log, metrics and audit trail cost
     Seen(Rounds),
+    /// What idle connections and large deliveries take, on Linux
+    Memory(memory::Size),
+    /// The server of `memory`, until its input ends
+    #[command(hide = true)]
+    Serve {
+        url: String,
+        written: memory::Written,
+    },
     /// Deliveries to a server of somebody else's, whose secret is `whsec_of_the_benches`
     Send(Elsewhere),
 }
@@ -73,6 +82,8 @@ async fn main() {
         Measure::Inbox(rounds) => measure_inbox::<Postgres>(rounds).await,
         Measure::Seen(rounds) if rounds.sqlite => measure_seen::<Sqlite>(rounds).await,
         Measure::Seen(rounds) => measure_seen::<Postgres>(rounds).await,
+        Measure::Memory(size) => memory::run(&Home::new().await, size).await,
+        Measure::Serve { url, written } => memory::serve(&url, written).await,
         Measure::Send(elsewhere) => send_elsewhere(elsewhere).await,
     }
 }
