@@ -11,6 +11,8 @@ mod clock;
 pub mod diagnosis;
 #[cfg(feature = "_database")]
 mod disposition;
+#[cfg(doc)]
+pub mod docs;
 pub mod event;
 mod extract;
 pub mod guard;

@@ -1,5 +1,5 @@
 //! Helpers for the tests of services that receive webhooks (feature `testing`).
-#![cfg_attr(feature = "sqlite", doc = "\n", doc = include_str!("guide.md"))]
+#![cfg_attr(feature = "sqlite", doc = "\n", doc = include_str!("../docs/testing.md"))]
 
 mod delivery;
 mod fixed_clock;
