@@ -1,16 +1,67 @@
 //! Prose that the code can contradict.
 
-use std::{collections::BTreeSet, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use axum_stripe_webhook::{
     BODY_BYTES_MAX, audit,
     event::{EFFECT_KEY_BYTES_MAX, ID_BYTES_MAX},
     guard, inbox, once, signature,
 };
+use sha2::{Digest, Sha256};
 
 const ARCHITECTURE: &str = include_str!("../../ARCHITECTURE.md");
 const README: &str = include_str!("../../README.md");
 const MANIFEST: &str = include_str!("../../Cargo.toml");
+
+/// Each with its SHA-256.
+const RELEASED: [(&str, &str); 10] = [
+    (
+        "postgres/0001_ledger_inbox_effects.sql",
+        "d9cbfb6d8a2daff403f72e045fc1f66648981e70bbc6f738fd7ceece8c98d190",
+    ),
+    (
+        "postgres/0002_held_objects_actions.sql",
+        "e2a5130588e74cc812b7e7bcf6092044c2417935e225a22e770440afda251cc0",
+    ),
+    (
+        "postgres/0003_inbox_attempts.sql",
+        "9d68c3c9cf3b09d15b9005920e52f0770f62e4b0d32042a25a6260708436c929",
+    ),
+    (
+        "postgres/0004_deliveries.sql",
+        "056e5572e0343b257779942a2963d12133d1cd2ce3c295193de8b81e8b3f481f",
+    ),
+    (
+        "postgres/0005_inbox_payload_inline.sql",
+        "d528c5ae9471dde08e56f7149e2366d7a650d4c02068c2db5462a7a94f415c6a",
+    ),
+    (
+        "sqlite/0001_ledger_inbox_effects.sql",
+        "c0af2b0479b7663176318d5b115f304f1675fb5b3b3ce9f23f0aa06e611c8428",
+    ),
+    (
+        "sqlite/0002_held_objects_actions.sql",
+        "94797bc95d9609c9d30d82d9f8851dc25403a81060f9be18b73c705a9cdcf752",
+    ),
+    (
+        "sqlite/0003_inbox_attempts.sql",
+        "acd3988390fa58cfaa159ea6d28cec47ba5e2e4c39c63c48c8cf810368a96363",
+    ),
+    (
+        "sqlite/0004_deliveries.sql",
+        "e852a3f3d5402e5885dd9391823067e7875716a385254d85d7d0fd5c3559dfb5",
+    ),
+    (
+        "sqlite/0005_inbox_payload_inline.sql",
+        "bd6b3955efde83b0960d4b87351eabe174f056f2fc9635598cc2502f3d123efc",
+    ),
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -94,128 +145,135 @@ fn no_statement_is_checked_against_a_database_when_it_is_built() {
     }
 }
 
-#[test]
-fn the_bounds_are_those_of_the_code() {
+/// The row of a constant ends in its value and its name.
+#[track_caller]
+fn bound(constant: &str, value: String) {
     let rows = section(ARCHITECTURE, "## Bounds");
-    let seconds = |limit: std::time::Duration| format!("{} s", limit.as_secs());
+    let cells = format!("| {value} | `{constant}` |");
+    assert!(rows.contains(&cells), "no row ends in: {cells}");
+}
+
+fn seconds(limit: Duration) -> String {
+    format!("{} s", limit.as_secs())
+}
+
+fn bytes(limit: usize) -> String {
+    format!("{limit} bytes")
+}
+
+#[test]
+fn the_bounds_of_a_delivery_are_those_of_the_code() {
     let body = format!("axum's `DefaultBodyLimit`, at most {BODY_BYTES_MAX} bytes");
-    for (constant, value) in [
-        (
-            "HEADER_BYTES_MAX",
-            format!("{} bytes", signature::HEADER_BYTES_MAX),
-        ),
-        ("SIGNATURES_MAX", signature::SIGNATURES_MAX.to_string()),
-        ("TOLERANCE_DEFAULT", seconds(signature::TOLERANCE_DEFAULT)),
-        (
-            "SECRET_FILE_BYTES_MAX",
-            format!("{} bytes", signature::SECRET_FILE_BYTES_MAX),
-        ),
-        (
-            "EVENT_AGE_MAX_DEFAULT",
-            seconds(guard::EVENT_AGE_MAX_DEFAULT),
-        ),
-        (
-            "PREPARE_TIME_MAX_DEFAULT",
-            seconds(once::PREPARE_TIME_MAX_DEFAULT),
-        ),
-        ("BODY_BYTES_MAX", body),
-        ("ID_BYTES_MAX", format!("{ID_BYTES_MAX} bytes")),
-        (
-            "EFFECT_KEY_BYTES_MAX",
-            format!("{EFFECT_KEY_BYTES_MAX} bytes"),
-        ),
-        (
-            "PATH_BYTES_MAX",
-            private("event/error.rs", "PATH_BYTES_MAX") + " bytes",
-        ),
-        (
-            "REASON_BYTES_MAX",
-            private("disposition.rs", "REASON_BYTES_MAX") + " bytes",
-        ),
-        (
-            "ACTOR_CHARS_MAX",
-            format!("{} characters", once::ACTOR_CHARS_MAX),
-        ),
-        (
-            "REASON_CHARS_MAX",
-            format!("{} characters", once::REASON_CHARS_MAX),
-        ),
-        (
-            "BODY_TIME_MAX_DEFAULT",
-            seconds(once::BODY_TIME_MAX_DEFAULT),
-        ),
-        (
-            "DELIVERIES_MAX_DEFAULT",
-            once::DELIVERIES_MAX_DEFAULT.to_string(),
-        ),
-        (
-            "ACQUIRE_TIME_MAX_DEFAULT",
-            seconds(once::ACQUIRE_TIME_MAX_DEFAULT),
-        ),
-        (
-            "CLAIM_WAIT_MAX_DEFAULT",
-            seconds(once::CLAIM_WAIT_MAX_DEFAULT),
-        ),
-        (
-            "HANDLER_TIME_MAX_DEFAULT",
-            seconds(once::HANDLER_TIME_MAX_DEFAULT),
-        ),
-        (
-            "CONCURRENCY_DEFAULT",
-            inbox::CONCURRENCY_DEFAULT.to_string(),
-        ),
-        ("LEASE_TIME_DEFAULT", seconds(inbox::LEASE_TIME_DEFAULT)),
-        (
-            "POLL_INTERVAL_DEFAULT",
-            seconds(inbox::POLL_INTERVAL_DEFAULT),
-        ),
-        (
-            "ATTEMPTS_MAX_DEFAULT",
-            inbox::ATTEMPTS_MAX_DEFAULT.to_string(),
-        ),
-        (
-            "RETRY_TIME_FIRST_DEFAULT",
-            seconds(inbox::RETRY_TIME_FIRST_DEFAULT),
-        ),
-        (
-            "RETRY_TIME_MAX_DEFAULT",
-            seconds(inbox::RETRY_TIME_MAX_DEFAULT),
-        ),
-        (
-            "NOT_YETS_MAX_DEFAULT",
-            inbox::NOT_YETS_MAX_DEFAULT.to_string(),
-        ),
-        ("PAGE_MAX", inbox::PAGE_MAX.to_string()),
-        (
-            "LEDGER_AGE_MAX_DEFAULT",
-            seconds(inbox::LEDGER_AGE_MAX_DEFAULT),
-        ),
-        ("LEDGER_AGE_MAX_MIN", seconds(inbox::LEDGER_AGE_MAX_MIN)),
-        (
-            "PAYLOAD_AGE_MAX_DEFAULT",
-            seconds(inbox::PAYLOAD_AGE_MAX_DEFAULT),
-        ),
-        (
-            "DELIVERY_AGE_MAX_DEFAULT",
-            seconds(inbox::DELIVERY_AGE_MAX_DEFAULT),
-        ),
-        ("QUEUE_MAX", audit::QUEUE_MAX.to_string()),
-        (
-            "REFUSED_PER_SECOND_MAX",
-            audit::REFUSED_PER_SECOND_MAX.to_string(),
-        ),
-        (
-            "STATEMENT_TIME_MAX",
-            private_seconds("transaction.rs", "STATEMENT_TIME_MAX"),
-        ),
-        (
-            "SERVER_TIME_MARGIN",
-            private_seconds("postgres.rs", "SERVER_TIME_MARGIN"),
-        ),
-    ] {
-        let cells = format!("| {value} | `{constant}` |");
-        assert!(rows.contains(&cells), "no row ends in: {cells}");
-    }
+    bound("HEADER_BYTES_MAX", bytes(signature::HEADER_BYTES_MAX));
+    bound("SIGNATURES_MAX", signature::SIGNATURES_MAX.to_string());
+    bound("TOLERANCE_DEFAULT", seconds(signature::TOLERANCE_DEFAULT));
+    bound(
+        "SECRET_FILE_BYTES_MAX",
+        bytes(signature::SECRET_FILE_BYTES_MAX),
+    );
+    bound(
+        "EVENT_AGE_MAX_DEFAULT",
+        seconds(guard::EVENT_AGE_MAX_DEFAULT),
+    );
+    bound(
+        "PREPARE_TIME_MAX_DEFAULT",
+        seconds(once::PREPARE_TIME_MAX_DEFAULT),
+    );
+    bound("BODY_BYTES_MAX", body);
+    bound("ID_BYTES_MAX", bytes(ID_BYTES_MAX));
+    bound("EFFECT_KEY_BYTES_MAX", bytes(EFFECT_KEY_BYTES_MAX));
+    bound(
+        "PATH_BYTES_MAX",
+        private("event/error.rs", "PATH_BYTES_MAX") + " bytes",
+    );
+    bound(
+        "REASON_BYTES_MAX",
+        private("disposition.rs", "REASON_BYTES_MAX") + " bytes",
+    );
+    bound(
+        "ACTOR_CHARS_MAX",
+        format!("{} characters", once::ACTOR_CHARS_MAX),
+    );
+    bound(
+        "REASON_CHARS_MAX",
+        format!("{} characters", once::REASON_CHARS_MAX),
+    );
+    bound(
+        "BODY_TIME_MAX_DEFAULT",
+        seconds(once::BODY_TIME_MAX_DEFAULT),
+    );
+    bound(
+        "DELIVERIES_MAX_DEFAULT",
+        once::DELIVERIES_MAX_DEFAULT.to_string(),
+    );
+    bound(
+        "ACQUIRE_TIME_MAX_DEFAULT",
+        seconds(once::ACQUIRE_TIME_MAX_DEFAULT),
+    );
+    bound(
+        "CLAIM_WAIT_MAX_DEFAULT",
+        seconds(once::CLAIM_WAIT_MAX_DEFAULT),
+    );
+    bound(
+        "HANDLER_TIME_MAX_DEFAULT",
+        seconds(once::HANDLER_TIME_MAX_DEFAULT),
+    );
+    bound(
+        "STATEMENT_TIME_MAX",
+        private_seconds("transaction.rs", "STATEMENT_TIME_MAX"),
+    );
+    bound(
+        "SERVER_TIME_MARGIN",
+        private_seconds("postgres.rs", "SERVER_TIME_MARGIN"),
+    );
+}
+
+#[test]
+fn the_bounds_of_inbox_and_audit_trail_are_those_of_the_code() {
+    bound(
+        "CONCURRENCY_DEFAULT",
+        inbox::CONCURRENCY_DEFAULT.to_string(),
+    );
+    bound("LEASE_TIME_DEFAULT", seconds(inbox::LEASE_TIME_DEFAULT));
+    bound(
+        "POLL_INTERVAL_DEFAULT",
+        seconds(inbox::POLL_INTERVAL_DEFAULT),
+    );
+    bound(
+        "ATTEMPTS_MAX_DEFAULT",
+        inbox::ATTEMPTS_MAX_DEFAULT.to_string(),
+    );
+    bound(
+        "RETRY_TIME_FIRST_DEFAULT",
+        seconds(inbox::RETRY_TIME_FIRST_DEFAULT),
+    );
+    bound(
+        "RETRY_TIME_MAX_DEFAULT",
+        seconds(inbox::RETRY_TIME_MAX_DEFAULT),
+    );
+    bound(
+        "NOT_YETS_MAX_DEFAULT",
+        inbox::NOT_YETS_MAX_DEFAULT.to_string(),
+    );
+    bound("PAGE_MAX", inbox::PAGE_MAX.to_string());
+    bound(
+        "LEDGER_AGE_MAX_DEFAULT",
+        seconds(inbox::LEDGER_AGE_MAX_DEFAULT),
+    );
+    bound("LEDGER_AGE_MAX_MIN", seconds(inbox::LEDGER_AGE_MAX_MIN));
+    bound(
+        "PAYLOAD_AGE_MAX_DEFAULT",
+        seconds(inbox::PAYLOAD_AGE_MAX_DEFAULT),
+    );
+    bound(
+        "DELIVERY_AGE_MAX_DEFAULT",
+        seconds(inbox::DELIVERY_AGE_MAX_DEFAULT),
+    );
+    bound("QUEUE_MAX", audit::QUEUE_MAX.to_string());
+    bound(
+        "REFUSED_PER_SECOND_MAX",
+        audit::REFUSED_PER_SECOND_MAX.to_string(),
+    );
 }
 
 /// A constant that is nobody else's business, read from its file.
@@ -328,6 +386,78 @@ fn migrations_of_both_backends_are_the_same_files() {
             .collect()
     };
     assert_eq!(names("postgres"), names("sqlite"));
+}
+
+/// Whoever has run one never gets another under its number.
+#[test]
+fn released_migrations_are_as_they_were_released() {
+    for (file, sha256) in RELEASED {
+        let migration = fs::read(root().join("migrations").join(file)).unwrap();
+        assert_eq!(hex(&Sha256::digest(migration)), sha256, "{file}");
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn files_and_functions_are_short_enough_to_read() {
+    let mut files = Vec::new();
+    for folder in ["src", "tests", "examples", "benches", "fuzz"] {
+        rust_files(&root().join(folder), &mut files);
+    }
+    assert!(files.len() > 300, "{} files", files.len());
+    for file in files {
+        let source = fs::read_to_string(&file).unwrap();
+        let lines: Vec<_> = source.lines().collect();
+        assert!(
+            lines.len() <= 800,
+            "{}: {} lines",
+            file.display(),
+            lines.len()
+        );
+        for (begin, line) in lines.iter().enumerate() {
+            let name = line.trim_start();
+            let words: Vec<_> = name.split(' ').take(4).collect();
+            if !words.contains(&"fn") || name.starts_with('/') || name.ends_with([';', '}']) {
+                continue;
+            }
+            // As rustfmt has it: one with a body ends in a brace below its first letter, one without in a
+            // semicolon on a line that begins there.
+            let indent = &line[..line.len() - name.len()];
+            let is_end = |line: &&str| {
+                let rest = line.strip_prefix(indent);
+                rest.is_some_and(|rest| {
+                    rest == "}" || (!rest.starts_with(' ') && rest.ends_with(';'))
+                })
+            };
+            let length = lines[begin..].iter().position(is_end);
+            let length = length.map_or(1, |last| last + 1);
+            assert!(length <= 70, "{}: {length} lines: {name}", file.display());
+        }
+    }
+}
+
+fn rust_files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("target") {
+            rust_files(&path, into);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_oldest_rust_is_the_same_everywhere() {
+    let version = MANIFEST.split("rust-version = \"").nth(1).unwrap();
+    let version = version.split('"').next().unwrap();
+    assert!(README.contains(&format!("Rust {version} or later")));
+    let workflow = include_str!("../../.github/workflows/ci.yml");
+    assert!(workflow.contains(&format!("rust-toolchain@{version}\n")));
+    assert!(workflow.contains("run: .ci/run\n"));
 }
 
 fn section<'a>(text: &'a str, heading: &str) -> &'a str {

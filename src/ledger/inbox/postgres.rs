@@ -150,17 +150,8 @@ impl InboxBackend for Postgres {
 
 /// The last column has the COMMIT wait for the disk, as the ledger's last statement does: it is what
 /// the 200 promises.
-async fn accept_group(
-    on: On<'_, Postgres>,
-    arrivals: &[Arrival<'_>],
-) -> Result<HashMap<i64, String>, LedgerError> {
-    macro_rules! column {
-        ($arrival:ident, $value:expr) => {
-            arrivals.iter().map(|$arrival| $value).collect::<Vec<_>>()
-        };
-    }
-    let rows: Vec<(i64, String, String)> = query_as(concat!(
-        "with arrived as (
+const ACCEPT: &str = concat!(
+    "with arrived as (
             select * from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::boolean[],
                 $6::bigint[], $7::text[], $8::bytea[])
                 with ordinality as arrived (event_id, endpoint, event_type, account, livemode,
@@ -199,16 +190,16 @@ async fn accept_group(
             returning processed.event_id, processed.endpoint
          ), stored as (
             ",
-        store!(
-            "select event_id, endpoint, event_type, account, livemode, to_timestamp(created_at),
+    store!(
+        "select event_id, endpoint, event_type, account, livemode, to_timestamp(created_at),
                 object_id, payload, cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)
              from arrived join there using (place)
              where there.in_inbox is null and (there.in_ledger is null
                 or (event_id, endpoint) in (select event_id, endpoint from readmitted))
              order by event_id, endpoint",
-            "now()"
-        ),
-        " returning event_id, endpoint
+        "now()"
+    ),
+    " returning event_id, endpoint
          )
          select arrived.place, case
                 when (event_id, endpoint) in (select event_id, endpoint from stored) then 'stored'
@@ -216,22 +207,34 @@ async fn accept_group(
                 when there.in_ledger = 'held' or there.in_inbox = 'twin' then 'in_flight'
                 else '' end,
             ",
-        durable!(),
-        "
+    durable!(),
+    "
          from arrived join there using (place)"
-    ))
-    .bind(column!(arrival, arrival.entry.event_id))
-    .bind(column!(arrival, arrival.entry.endpoint))
-    .bind(column!(arrival, arrival.entry.event_type))
-    .bind(column!(arrival, arrival.entry.account))
-    .bind(column!(arrival, arrival.entry.livemode))
-    .bind(column!(arrival, arrival.entry.created_unix))
-    .bind(column!(arrival, arrival.object_id.as_deref()))
-    .bind(column!(arrival, arrival.payload))
-    .persistent(on.persistent)
-    .fetch_all(on.connection)
-    .await
-    .map_err(of_statement)?;
+);
+
+/// What has become of each, by its place in the group from 1.
+async fn accept_group(
+    on: On<'_, Postgres>,
+    arrivals: &[Arrival<'_>],
+) -> Result<HashMap<i64, String>, LedgerError> {
+    macro_rules! column {
+        ($arrival:ident, $value:expr) => {
+            arrivals.iter().map(|$arrival| $value).collect::<Vec<_>>()
+        };
+    }
+    let rows: Vec<(i64, String, String)> = query_as(ACCEPT)
+        .bind(column!(arrival, arrival.entry.event_id))
+        .bind(column!(arrival, arrival.entry.endpoint))
+        .bind(column!(arrival, arrival.entry.event_type))
+        .bind(column!(arrival, arrival.entry.account))
+        .bind(column!(arrival, arrival.entry.livemode))
+        .bind(column!(arrival, arrival.entry.created_unix))
+        .bind(column!(arrival, arrival.object_id.as_deref()))
+        .bind(column!(arrival, arrival.payload))
+        .persistent(on.persistent)
+        .fetch_all(on.connection)
+        .await
+        .map_err(of_statement)?;
     Ok(rows
         .into_iter()
         .map(|(place, outcome, _)| (place, outcome))
