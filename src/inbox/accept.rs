@@ -144,7 +144,7 @@ impl<DB: Ledger> Inbox<DB> {
     /// How many deliveries may be in progress, which is what waits in memory to be stored; 256 unless
     /// set. Past it the answer is 503. At least one.
     #[must_use]
-    pub fn backlog_max(mut self, limit: usize) -> Self {
+    pub fn deliveries_max(mut self, limit: usize) -> Self {
         self.processor.deliveries_max(limit);
         self
     }

@@ -65,17 +65,6 @@ pub(crate) enum Outcome {
     Delayed(Delay, Response),
 }
 
-/// What a transaction claims the event for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Claim {
-    /// To be run.
-    Run,
-    /// To be kept.
-    Hold(HeldBy),
-    /// Never to be run.
-    Discard,
-}
-
 impl<DB: Ledger> Delivery<DB> {
     /// An event that a worker has leased.
     pub(crate) fn of_lease(
@@ -115,7 +104,7 @@ impl<DB: Ledger> Delivery<DB> {
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>>,
     {
         let prepared = self.prepare().await?;
-        let transaction = Arc::new(Mutex::new(self.begin(Claim::Run).await?));
+        let transaction = Arc::new(Mutex::new(self.begin(None).await?));
         let offer = Offer::of(&transaction, &self.endpoint);
         let request = self.request(parts, prepared, offer);
         let response = self.handle(handler, request).await?;
@@ -196,7 +185,7 @@ impl<DB: Ledger> Delivery<DB> {
     }
 
     async fn keep(&self, by: HeldBy, reason: &str) -> Result<(), Outcome> {
-        let mut transaction = self.begin(Claim::Hold(by)).await?;
+        let mut transaction = self.begin(Some(by)).await?;
         let kept = InboxEntry::new(&self.event, &self.endpoint, reason);
         if !transaction.quarantine(&kept).await? && kept.is_claimed {
             // Stored before: whoever works the inbox off will see for himself.
@@ -224,7 +213,7 @@ impl<DB: Ledger> Delivery<DB> {
 
     /// Remembers the event, so that it is never run.
     async fn discard(&self, reason: Arc<str>) -> Outcome {
-        let discarded = async { Ok(self.begin(Claim::Discard).await?.commit().await?) };
+        let discarded = async { Ok(self.begin(None).await?.commit().await?) };
         match discarded.await {
             Ok(()) => Outcome::Because(Answer::Discarded, reason),
             Err(outcome) => outcome,
@@ -268,8 +257,8 @@ impl<DB: Ledger> Delivery<DB> {
         idle.settle(looked).await
     }
 
-    /// Opens a transaction that holds the event's claim.
-    async fn begin(&self, claim: Claim) -> Result<LedgerTransaction<DB>, Outcome> {
+    /// Opens a transaction that holds the event's claim: to be quarantined, or else to be run or discarded.
+    async fn begin(&self, held_by: Option<HeldBy>) -> Result<LedgerTransaction<DB>, Outcome> {
         let mut transaction = match &self.source {
             Source::Leased(lease) => {
                 return self.dequeue(lease, self.event.is_deduplicated()).await;
@@ -277,7 +266,7 @@ impl<DB: Ledger> Delivery<DB> {
             Source::Released(operator) => self.take(operator).await?,
             Source::Arrived(_) => self.processor.ledger.begin(Purpose::Claim).await?,
         };
-        if !self.claim(&mut transaction, claim).await? {
+        if !self.claim(&mut transaction, held_by).await? {
             roll_back(&mut transaction).await?;
             // Processed since it was kept, or so it is written: what was kept stays for an operator.
             return Err(Outcome::Answer(match self.source {
@@ -337,23 +326,17 @@ impl<DB: Ledger> Delivery<DB> {
     async fn claim(
         &self,
         transaction: &mut LedgerTransaction<DB>,
-        claim: Claim,
+        held_by: Option<HeldBy>,
     ) -> Result<bool, LedgerError> {
-        let mut entry = self.entry();
         if !self.event.is_deduplicated() {
             return transaction.skip_claim().await.map(|()| true);
         }
-        match claim {
+        let mut entry = self.entry();
+        entry.held_by = held_by;
+        match held_by {
             // It has not passed: one that a guard has stopped before is a duplicate.
-            Claim::Hold(HeldBy::Guard) => {
-                entry.held_by = Some(HeldBy::Guard);
-                transaction.claim(&entry).await
-            }
-            Claim::Hold(by) => {
-                entry.held_by = Some(by);
-                transaction.claim_or_readmit(&entry).await
-            }
-            Claim::Run | Claim::Discard => transaction.claim_or_readmit(&entry).await,
+            Some(HeldBy::Guard) => transaction.claim(&entry).await,
+            _ => transaction.claim_or_readmit(&entry).await,
         }
     }
 

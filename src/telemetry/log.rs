@@ -451,7 +451,7 @@ mod database {
 
     /// An attempt came to its end after somebody else had taken the entry over.
     pub(crate) fn lease_lost(lease: &Lease) {
-        attempted("taken_over");
+        attempted("lease_lost");
         line!(
             warn,
             "stripe attempt was taken over",

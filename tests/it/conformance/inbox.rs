@@ -254,7 +254,7 @@ async fn deliveries_past_the_backlog_are_refused_at_once<DB: TestBackend>() {
     let door = Door::closed();
     let types = ["invoice.paid"];
     let slow = service(behind::<DB>(door.clone()));
-    let stored = Stored::<DB>::with(|inbox| inbox.backlog_max(1).synchronous(types, slow)).await;
+    let stored = Stored::<DB>::with(|inbox| inbox.deliveries_max(1).synchronous(types, slow)).await;
     let paid = stripe::event_of_type("evt_1", "invoice.paid");
     let first = tokio::spawn({
         let app = stored.app.clone();

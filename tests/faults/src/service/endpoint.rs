@@ -27,7 +27,7 @@ impl<DB: Books> Endpoint<DB> {
             let inbox = Inbox::new(pool, verifier)
                 .acquire_time_max(settings.acquire_time_max)
                 .body_time_max(BODY_TIME_MAX)
-                .backlog_max(DELIVERIES_MAX);
+                .deliveries_max(DELIVERIES_MAX);
             return Self::Inbox(inbox);
         }
         let layer = ProcessOnceLayer::new(pool, verifier)
