@@ -73,13 +73,10 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn sources(folder: &Path, into: &mut String) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, into);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            into.push_str(&fs::read_to_string(path).unwrap());
-        }
+    let mut files = Vec::new();
+    rust_files(folder, &mut files);
+    for file in files {
+        into.push_str(&fs::read_to_string(file).unwrap());
     }
 }
 
