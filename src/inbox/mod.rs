@@ -134,6 +134,4 @@ pub use retry_policy::{
     ATTEMPTS_MAX_DEFAULT, NOT_YETS_MAX_DEFAULT, RETRY_TIME_FIRST_DEFAULT, RETRY_TIME_MAX_DEFAULT,
     RetryPolicy,
 };
-pub use worker::{
-    CONCURRENCY_DEFAULT, InboxWorker, LEASE_TIME_DEFAULT, POLL_INTERVAL_DEFAULT, RunningWorker,
-};
+pub use worker::{CONCURRENCY_DEFAULT, InboxWorker, POLL_INTERVAL_DEFAULT, RunningWorker};

@@ -30,10 +30,6 @@ use crate::{
 /// How many events a worker runs at once, unless set; never more than the pool's places.
 pub const CONCURRENCY_DEFAULT: usize = 8;
 
-/// How long a worker has an entry: what prepares, waits and runs must be over by then. If it is not,
-/// another worker may take the entry over, and this one cannot complete it any more.
-pub const LEASE_TIME_DEFAULT: Duration = Duration::from_secs(60);
-
 /// How often a worker looks for what is due. What is stored in the same process wakes it at once.
 pub const POLL_INTERVAL_DEFAULT: Duration = Duration::from_secs(1);
 
@@ -77,7 +73,6 @@ pub struct InboxWorker<DB: Ledger, S> {
     concurrency: usize,
     /// Places that are left to others.
     places_left: usize,
-    lease_time: Duration,
     poll_interval: Duration,
     /// Told of what is stored in this process.
     stored: Option<watch::Receiver<()>>,
@@ -118,7 +113,6 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
             endpoint: Some(endpoint),
             concurrency: CONCURRENCY_DEFAULT,
             places_left: 0,
-            lease_time: LEASE_TIME_DEFAULT,
             poll_interval: POLL_INTERVAL_DEFAULT,
             stored,
         }
@@ -142,13 +136,6 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
     /// See [`CONCURRENCY_DEFAULT`]. At least one.
     pub fn concurrency(mut self, events: usize) -> Self {
         self.concurrency = events;
-        self
-    }
-
-    /// See [`LEASE_TIME_DEFAULT`]. One that is shorter than the limits of an attempt together and ten
-    /// seconds counts as that long.
-    pub fn lease_time(mut self, time: Duration) -> Self {
-        self.lease_time = time;
         self
     }
 
@@ -214,7 +201,9 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
         self.concurrency.clamp(1, places)
     }
 
-    fn lease_time_floored(&self) -> Duration {
+    /// How long a worker has an entry: what prepares, waits and runs is over by then. If it is not, another
+    /// worker may take the entry over, and this one cannot complete it any more.
+    fn lease_time(&self) -> Duration {
         let limits = &self.processor.ledger.limits;
         [
             self.processor.prepare_time_max,
@@ -227,7 +216,6 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
         ]
         .iter()
         .fold(Duration::ZERO, |sum, limit| sum.saturating_add(*limit))
-        .max(self.lease_time)
     }
 }
 
@@ -242,7 +230,7 @@ where
         let (stop, stopped) = watch::channel(false);
         let (alive, done) = watch::channel(());
         let concurrency = self.slots();
-        let lease_time = self.lease_time_floored();
+        let lease_time = self.lease_time();
         let working = Working {
             worker: self,
             concurrency,
@@ -451,7 +439,6 @@ impl<DB: Ledger, S> fmt::Debug for InboxWorker<DB, S> {
             .field("policy", &self.policy)
             .field("endpoint", &self.endpoint)
             .field("concurrency", &self.concurrency)
-            .field("lease_time", &self.lease_time)
             .field("poll_interval", &self.poll_interval)
             .finish_non_exhaustive()
     }

@@ -231,7 +231,6 @@ fn the_bounds_of_inbox_and_audit_trail_are_those_of_the_code() {
         "CONCURRENCY_DEFAULT",
         inbox::CONCURRENCY_DEFAULT.to_string(),
     );
-    bound("LEASE_TIME_DEFAULT", seconds(inbox::LEASE_TIME_DEFAULT));
     bound(
         "POLL_INTERVAL_DEFAULT",
         seconds(inbox::POLL_INTERVAL_DEFAULT),

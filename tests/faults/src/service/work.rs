@@ -35,8 +35,6 @@ pub(crate) async fn work(arguments: &[String]) {
         .prepare_time_max(PREPARE_TIME_MAX)
         .acquire_time_max(settings.acquire_time_max)
         .handler_time_max(settings.handler_time_max)
-        // As short as it can be.
-        .lease_time(Duration::ZERO)
         .start();
     println!("working");
     told_to_end().await;
