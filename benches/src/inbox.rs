@@ -10,7 +10,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use crate::{
     client::{Direct, Http},
     copy,
-    database::{Backend, CONNECTIONS, Home, empty, open, paid},
+    database::{Backend, Home, empty, open, paid},
     deliveries::{deliveries, send},
     figures::{Load, Table},
     shop::{Server, counted, inbox},
@@ -58,9 +58,10 @@ pub(crate) async fn run<DB: Backend>(home: &Home, size: Size) {
         pool,
     };
     println!(
-        "{} {}; {CONNECTIONS} connections; {} rounds: median (lowest–highest)\n",
+        "{} {}; {} connections; {} rounds: median (lowest–highest)\n",
         DB::NAME,
         DB::settings(&bench.pool).await,
+        home.connections(),
         size.rounds
     );
     for _ in 0..size.rounds {

@@ -47,6 +47,12 @@ pub(crate) struct Options {
     /// Clients of what is stored first.
     #[arg(long, default_value_t = 128)]
     crowd: usize,
+    /// Connections of each pool.
+    #[arg(long, default_value_t = CONNECTIONS, value_parser = clap::value_parser!(u32).range(2..))]
+    connections: u32,
+    /// What to measure; everything, unless given.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
     /// Share of the deliveries to order-fulfillment that come a second time.
     #[arg(long, default_value_t = 0.1)]
     duplicates: f64,
@@ -62,7 +68,29 @@ pub(crate) struct Options {
     json: Option<PathBuf>,
 }
 
+/// A part of the goals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Inline, first deliveries and duplicates.
+    Inline,
+    /// Stored first.
+    Accept,
+    /// A worker.
+    Drain,
+    /// The order-fulfillment example.
+    Example,
+}
+
 impl Options {
+    /// Where it is measured.
+    pub(crate) async fn home(&self) -> Home {
+        Home::with_connections(self.connections).await
+    }
+
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
     #[cfg(test)]
     pub(crate) fn smoke() -> Self {
         Self {
@@ -70,6 +98,8 @@ impl Options {
             deliveries: 32,
             clients: 4,
             crowd: 8,
+            connections: CONNECTIONS,
+            only: None,
             duplicates: 0.2,
             forgeries: 0.2,
             rate: Some(200.0),
@@ -148,8 +178,9 @@ pub(crate) async fn run(home: &Home, options: &Options) {
         round: 0,
     };
     println!(
-        "{}; {CONNECTIONS} connections; {} rounds: median (lowest–highest)\n",
+        "{}; {} connections; {} rounds: median (lowest–highest)\n",
         Postgres::settings(&bench.pool).await,
+        home.connections(),
         options.rounds
     );
     if bench.pgbench.is_none() {
@@ -176,6 +207,21 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     async fn round(&mut self) {
+        if self.options.wants(Part::Inline) {
+            self.one_by_one().await;
+        }
+        if self.options.wants(Part::Accept) {
+            self.crowd().await;
+        }
+        if self.options.wants(Part::Drain) {
+            self.drain().await;
+        }
+        if self.options.wants(Part::Example) {
+            self.order_fulfillment().await;
+        }
+    }
+
+    async fn one_by_one(&mut self) {
         let clients = self.options.clients;
         // Whoever comes second finds a warmer machine, or a fuller one.
         let (by_hand, (inline, duplicates)) = match self.round % 2 {
@@ -185,7 +231,7 @@ impl Bench<'_> {
                 (self.by_hand(&self.pool).await, inline)
             }
         };
-        let untuned = connect_untuned(self.home.url()).await;
+        let untuned = connect_untuned(self.home).await;
         let by_hand_untuned = self.by_hand(&untuned).await;
         untuned.close().await;
         let note = &mut self.figures;
@@ -210,10 +256,6 @@ impl Bench<'_> {
                 .ratio("inline to pgbench", Some(0.8), inline, pgbench);
             empty(&self.pool).await;
         }
-
-        self.crowd().await;
-        self.drain().await;
-        self.order_fulfillment().await;
     }
 
     async fn by_hand(&self, pool: &PgPool) -> Load {

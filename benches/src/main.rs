@@ -77,7 +77,7 @@ struct Rounds {
 #[tokio::main]
 async fn main() {
     match Measure::parse() {
-        Measure::Load(options) => load::run(&Home::new().await, &options).await,
+        Measure::Load(options) => load::run(&options.home().await, &options).await,
         Measure::Inbox(rounds) if rounds.sqlite => measure_inbox::<Sqlite>(rounds).await,
         Measure::Inbox(rounds) => measure_inbox::<Postgres>(rounds).await,
         Measure::Seen(rounds) if rounds.sqlite => measure_seen::<Sqlite>(rounds).await,
@@ -120,7 +120,8 @@ mod tests {
     async fn every_measurement_runs_on_postgres() {
         inbox::run::<Postgres>(&Home::new().await, inbox::Size::SMOKE).await;
         seen::run::<Postgres>(&Home::new().await, seen::Size::SMOKE).await;
-        load::run(&Home::new().await, &load::Options::smoke()).await;
+        let options = load::Options::smoke();
+        load::run(&options.home().await, &options).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]

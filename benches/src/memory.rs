@@ -18,7 +18,7 @@ use tokio::{
 use crate::{
     by_hand::{self, create_table},
     client::{Http, connect, receive, status_of},
-    database::{Home, connect_to, open},
+    database::{CONNECTIONS, Home, connect_to, open},
     deliveries::{Deliver, Delivery, SECRET, now},
     shop::Server,
 };
@@ -101,7 +101,7 @@ impl Written {
 
 /// The server of such a process.
 pub(crate) async fn serve(url: &str, written: Written) {
-    let pool: PgPool = connect_to(url).await;
+    let pool: PgPool = connect_to(url, CONNECTIONS).await;
     let server = match written {
         Written::Crate => Server::inline::<Postgres>(&pool, None).await,
         Written::ByHand => by_hand::inline(&pool).await,

@@ -19,7 +19,7 @@ use tracing_subscriber::{
 
 use crate::{
     client::Http,
-    database::{Backend, CONNECTIONS, Home, empty, open},
+    database::{Backend, Home, empty, open},
     deliveries::{deliveries, send},
     figures::{Load, Table},
     shop::Server,
@@ -54,9 +54,10 @@ pub(crate) async fn run<DB: Backend>(home: &Home, size: Size) {
     let eyes = Eyes::new();
     let mut table = Table::default();
     println!(
-        "{} {}; {CONNECTIONS} connections; {} rounds: median (lowest–highest)\n",
+        "{} {}; {} connections; {} rounds: median (lowest–highest)\n",
         DB::NAME,
         DB::settings(&pool).await,
+        home.connections(),
         size.rounds
     );
     for round in 0..size.rounds {
