@@ -11,7 +11,7 @@ use tracing::Instrument;
 use super::retry_policy::{Failure, RetryPolicy};
 use crate::{
     extract::VerifiedStripeEvent,
-    ledger::{AttemptEnd, Lease, Leased, Ledger, LedgerError, within_statement},
+    ledger::{AttemptEnd, Handover, Lease, Leased, Ledger, LedgerError, Purpose, within_statement},
     once::{Answer, Delivery, Outcome, Processor, request_parts},
     telemetry,
 };
@@ -37,6 +37,7 @@ pub(super) struct Attempt<DB: Ledger> {
     /// Whether the process of the attempt before has died.
     pub(super) is_suspect: bool,
     pub(super) leased: Leased,
+    pub(super) handover: Handover<DB>,
 }
 
 /// How an attempt ended.
@@ -71,7 +72,13 @@ impl<DB: Ledger> Attempt<DB> {
             return self.end(begun_at, leased.attempts, failed).await;
         };
         let span = telemetry::attempt_span(&event, &leased.lease.endpoint, leased.attempts);
-        let delivery = Delivery::of_lease(self.processor.clone(), event, leased.lease.clone());
+        let processor = self.processor.clone();
+        let delivery = Delivery::of_lease(
+            processor,
+            event,
+            leased.lease.clone(),
+            self.handover.clone(),
+        );
         // The handler's panic is caught in there; this one is of ours, and leaves the lease to run out.
         let processed = delivery.process(service, request_parts());
         let outcome = processed.instrument(span.clone()).await;
@@ -115,7 +122,11 @@ impl<DB: Ledger> Attempt<DB> {
     }
 
     async fn write(&self, end: &AttemptEnd<'_>) -> Result<bool, LedgerError> {
-        let mut idle = self.processor.ledger.transaction_besides().await?;
+        let mut idle = self
+            .processor
+            .ledger
+            .transaction_besides(Purpose::Besides)
+            .await?;
         let written = within_statement(DB::end_attempt(idle.on(), &self.leased.lease, end)).await;
         idle.settle(written).await
     }

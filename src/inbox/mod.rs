@@ -106,8 +106,8 @@
 //! # Round trips
 //!
 //! On Postgres one for a group that is stored; three for a lease of several entries, which has a
-//! transaction; four for an attempt, beside the handler's own; and three more to write down one that has
-//! failed. Without persistent statements, all statements outside a transaction have one.
+//! transaction; four for an attempt, beside the handler's own, or three as long as more is due than there
+//! are slots; and three more to write down one that has failed. Without persistent statements, all statements outside a transaction have one.
 //!
 //! # Retention
 //!

@@ -22,7 +22,7 @@ use tower_service::Service;
 use super::{attempt::Attempt, retry_policy::RetryPolicy};
 use crate::{
     extract::VerifiedStripeEvent,
-    ledger::{Due, Leased, Ledger, LedgerError, Wanted, within_statement},
+    ledger::{Due, Handover, Leased, Ledger, LedgerError, Purpose, Wanted, within_statement},
     once::{ENDPOINT_DEFAULT, Processor, label_or_default},
     telemetry,
 };
@@ -237,6 +237,7 @@ where
             lease_time,
             stopped,
             slots: JoinSet::new(),
+            handover: Handover::new(),
             failures: 0,
         };
         tokio::spawn(async move {
@@ -271,6 +272,8 @@ struct Working<DB: Ledger, S> {
     lease_time: Duration,
     stopped: watch::Receiver<bool>,
     slots: JoinSet<()>,
+    /// Between events, as long as more of them are due than there are slots.
+    handover: Handover<DB>,
     /// Looks in a row that have failed.
     failures: u32,
 }
@@ -294,6 +297,7 @@ where
             let next = self.look().await;
             self.wait(next).await;
         }
+        self.handover.set_open(false);
         while self.slots.join_next().await.is_some() {}
     }
 
@@ -308,6 +312,8 @@ where
             Ok(due) => {
                 self.failures = 0;
                 let leased = due.leased.len();
+                let more_may_be_due = leased == free && !due.has_suspects;
+                self.handover.set_open(more_may_be_due);
                 for leased in due.leased {
                     let attempt = self.attempt(leased, false);
                     self.slots.spawn(attempt);
@@ -348,6 +354,7 @@ where
     }
 
     fn failed(&mut self, error: &LedgerError) -> Next {
+        self.handover.set_open(false);
         telemetry::lease_failed(error);
         let pause = self
             .worker
@@ -366,7 +373,12 @@ where
             suspects,
         };
         // What is leased and not heard of would be taken for what a process has died of.
-        let mut idle = self.worker.processor.ledger.transaction_besides().await?;
+        let mut idle = self
+            .worker
+            .processor
+            .ledger
+            .transaction_besides(Purpose::Lease)
+            .await?;
         let due = within_statement(DB::lease(idle.on(), &wanted)).await;
         idle.settle(due).await
     }
@@ -382,6 +394,7 @@ where
             lease_time: self.lease_time,
             is_suspect,
             leased,
+            handover: self.handover.clone(),
         };
         // In this task, which must outlive it.
         let service = AssertUnwindSafe(|| self.worker.service.clone());

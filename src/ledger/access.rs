@@ -1,15 +1,13 @@
-use std::{fmt, sync::Arc};
+use std::fmt;
 
-use sqlx::{AssertSqlSafe, Database, Pool, SqlSafeStr, pool::PoolConnection};
+use sqlx::{Database, Pool, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
-use tokio::{
-    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit, Semaphore},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use super::{
     Ledger, LedgerError, LedgerTransaction, Limits, Purpose,
-    transaction::{STATEMENT_TIME_MAX, linger},
+    held::{Held, State},
+    places::Places,
     within_statement,
 };
 
@@ -21,7 +19,7 @@ pub(crate) struct LedgerAccess<DB: Ledger> {
     /// Whether our statements are prepared once for each connection.
     pub(crate) is_persistent: bool,
     /// One for each transaction at a time; waited for.
-    places: Arc<Semaphore>,
+    pub(super) places: Places<DB>,
 }
 
 /// A connection, and how statements are sent on it.
@@ -59,18 +57,13 @@ impl<DB: Database> fmt::Debug for On<'_, DB> {
 /// result of what it was taken for, and is closed if that has failed or was cancelled: its state is not
 /// known.
 pub(crate) struct Idle<DB: Ledger> {
-    /// Held alone: the mutex is there for whoever closes it when this is gone.
-    connection: OwnedMutexGuard<PoolConnection<DB>>,
-    limits: Limits,
-    is_persistent: bool,
+    held: Held<DB>,
     is_in_transaction: bool,
-    is_sound: bool,
-    place: Option<Arc<OwnedSemaphorePermit>>,
 }
 
 impl<DB: Ledger> LedgerAccess<DB> {
     pub(crate) fn new(pool: Pool<DB>, limits: Limits) -> Self {
-        let places = Arc::new(Semaphore::new(DB::transactions_max(&pool)));
+        let places = Places::new(DB::transactions_max(&pool));
         Self {
             pool,
             limits,
@@ -84,96 +77,93 @@ impl<DB: Ledger> LedgerAccess<DB> {
         DB::transactions_max(&self.pool)
     }
 
-    /// Waits for a place and for a connection, and opens a transaction in one round trip.
+    /// Waits for a place and for a connection, and opens a transaction, in one round trip or in none.
     pub(crate) async fn begin(
         &self,
         purpose: Purpose,
     ) -> Result<LedgerTransaction<DB>, LedgerError> {
-        let (place, connection) = self.acquire().await?;
-        LedgerTransaction::begin(connection, place, self, purpose).await
+        LedgerTransaction::begin(self.hold(purpose == Purpose::Claim).await?, purpose).await
     }
 
     /// Waits for a place and for a connection.
     pub(crate) async fn idle(&self) -> Result<Idle<DB>, LedgerError> {
-        let (place, connection) = self.acquire().await?;
-        let idle = self.idle_with(connection, Some(place)).await;
-        idle.open(false).await
+        Idle::open(self.hold(false).await?, None).await
     }
 
     /// Waits for a connection, and on SQLite, which has one writer, for a place: what takes an instant
     /// need not stand in line behind handlers.
     pub(crate) async fn idle_besides(&self) -> Result<Idle<DB>, LedgerError> {
-        self.beside().await?.open(false).await
+        Idle::open(self.hold_besides().await?, None).await
     }
 
     /// Likewise, for what must not come to pass when nobody hears of it any more.
-    pub(crate) async fn transaction_besides(&self) -> Result<Idle<DB>, LedgerError> {
-        self.beside().await?.open(true).await
-    }
-
-    async fn beside(&self) -> Result<Idle<DB>, LedgerError> {
-        if DB::HAS_ONE_WRITER {
-            let (place, connection) = self.acquire().await?;
-            return Ok(self.idle_with(connection, Some(place)).await);
-        }
-        let acquired = timeout(self.limits.acquire_time_max, self.pool.acquire());
-        let connection = acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut))?;
-        Ok(self.idle_with(connection, None).await)
-    }
-
-    async fn idle_with(
+    pub(crate) async fn transaction_besides(
         &self,
-        connection: PoolConnection<DB>,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Idle<DB> {
-        Idle {
-            connection: Arc::new(Mutex::new(connection)).lock_owned().await,
-            limits: self.limits,
-            is_persistent: self.is_persistent,
-            is_in_transaction: false,
-            is_sound: false,
-            place: place.map(Arc::new),
-        }
+        purpose: Purpose,
+    ) -> Result<Idle<DB>, LedgerError> {
+        Idle::open(self.hold_besides().await?, Some(purpose)).await
     }
 
-    async fn acquire(&self) -> Result<(OwnedSemaphorePermit, PoolConnection<DB>), LedgerError> {
-        let acquired = timeout(self.limits.acquire_time_max, async {
-            let place = Arc::clone(&self.places).acquire_owned();
-            let place = place.await.map_err(|_| sqlx::Error::PoolClosed)?;
-            Ok((place, self.pool.acquire().await?))
-        });
-        let acquired: Result<_, sqlx::Error> =
-            acquired.await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
-        Ok(acquired?)
+    /// Whether the pool has a connection for whoever asks, so that nobody waits for one.
+    pub(super) fn has_connections_left(&self) -> bool {
+        let pool = &self.pool;
+        let has_room = pool.size() < pool.options().get_max_connections();
+        !pool.is_closed() && (has_room || pool.num_idle() > 0)
+    }
+
+    async fn hold(&self, may_be_begun: bool) -> Result<Held<DB>, LedgerError> {
+        self.in_time(async {
+            let (place, handed_on) = match may_be_begun {
+                true => self.places.take_begun().await,
+                false => self.places.take().await.map(|place| (place, None)),
+            }
+            .ok_or(sqlx::Error::PoolClosed)?;
+            Ok(match handed_on {
+                Some(held) => held.taken_over(self, place),
+                None => Held::new(self.pool.acquire().await?, self, Some(place)).await,
+            })
+        })
+        .await
+    }
+
+    async fn hold_besides(&self) -> Result<Held<DB>, LedgerError> {
+        if DB::HAS_ONE_WRITER {
+            return self.hold(false).await;
+        }
+        self.in_time(async { Ok(Held::new(self.pool.acquire().await?, self, None).await) })
+            .await
+    }
+
+    async fn in_time(
+        &self,
+        held: impl Future<Output = Result<Held<DB>, sqlx::Error>>,
+    ) -> Result<Held<DB>, LedgerError> {
+        let held = timeout(self.limits.acquire_time_max, held).await;
+        Ok(held.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
     }
 }
 
 impl<DB: Ledger> Idle<DB> {
     pub(crate) fn on(&mut self) -> On<'_, DB> {
-        On::new(&mut self.connection, self.is_persistent)
+        self.held.on()
     }
 
-    /// The server gives its statements up, too, and frees what a stalled process holds between two.
-    ///
-    /// A transaction reads the inbox by its indices, in their order: without statistics the planner would
-    /// collect and sort the whole backlog for each lease (1.9 ms instead of 0.2 ms with 8,000 entries).
-    ///
     /// A statement that is not persistent is prepared and executed in two messages: PgBouncer may have
     /// another server execute it, unless a transaction is open.
-    async fn open(mut self, in_transaction: bool) -> Result<Self, LedgerError> {
-        if !DB::HAS_ONE_WRITER && (in_transaction || !self.is_persistent) {
-            let limit = STATEMENT_TIME_MAX.as_millis();
-            let begin = AssertSqlSafe(format!(
-                "begin isolation level read committed; set local statement_timeout = {limit};
-                 set local idle_in_transaction_session_timeout = {limit};
-                 set local enable_seqscan = off; set local enable_bitmapscan = off"
-            ));
-            let begin = begin.into_sql_str();
-            let begun = DB::TransactionManager::begin(&mut self.connection, Some(begin));
+    async fn open(mut held: Held<DB>, transaction: Option<Purpose>) -> Result<Self, LedgerError> {
+        held.state = State::InUse;
+        let is_persistent = held.access.is_persistent;
+        let purpose = transaction.or((!is_persistent).then_some(Purpose::Besides));
+        let purpose = purpose.filter(|_| !DB::HAS_ONE_WRITER);
+        if let Some(purpose) = purpose {
+            let begin = DB::begin_statement(&held.access.limits, purpose);
+            let begun = DB::TransactionManager::begin(held.connection_mut(), Some(begin));
             within_statement(async { Ok(begun.await?) }).await?;
-            self.is_in_transaction = true;
         }
-        Ok(self)
+        Ok(Self {
+            held,
+            is_in_transaction: purpose.is_some(),
+        })
     }
 
     /// Commits, if there is something to commit, and hands the connection back; unless what it was taken
@@ -184,19 +174,11 @@ impl<DB: Ledger> Idle<DB> {
     ) -> Result<T, LedgerError> {
         let done = done?;
         if self.is_in_transaction {
-            let committed = DB::TransactionManager::commit(&mut self.connection);
+            let committed = DB::TransactionManager::commit(self.held.connection_mut());
             within_statement(async { committed.await.map_err(LedgerError::of_commit) }).await?;
         }
-        self.is_sound = true;
+        self.held.state = State::Idle;
         Ok(done)
-    }
-}
-
-impl<DB: Ledger> Drop for Idle<DB> {
-    fn drop(&mut self) {
-        if !self.is_sound {
-            linger(&mut self.connection, self.place.clone(), &self.limits);
-        }
     }
 }
 
@@ -206,7 +188,7 @@ impl<DB: Ledger> Clone for LedgerAccess<DB> {
             pool: self.pool.clone(),
             limits: self.limits,
             is_persistent: self.is_persistent,
-            places: Arc::clone(&self.places),
+            places: self.places.clone(),
         }
     }
 }

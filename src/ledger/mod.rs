@@ -6,7 +6,10 @@
 mod access;
 mod deliveries;
 mod error;
+mod handover;
+mod held;
 mod inbox;
+mod places;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -30,6 +33,7 @@ pub(crate) use access::{LedgerAccess, On};
 use deliveries::DeliveriesBackend;
 pub(crate) use deliveries::DeliveryRow;
 pub(crate) use error::LedgerError;
+pub(crate) use handover::Handover;
 pub(crate) use inbox::{
     Accepted, Arrival, AttemptEnd, Due, EntryRow, Lease, Leased, Selection, Wanted, of_unix_ms,
     unix_ms,
@@ -48,6 +52,16 @@ impl<DB: DeliveriesBackend> Ledger for DB {}
 /// The statements whose text is the same on both backends, each on its own connection.
 macro_rules! shared_statements {
     () => {
+        async fn end_and_begin(
+            on: On<'_, Self>,
+            end: End,
+            begin: SqlStr,
+        ) -> Result<(), LedgerError> {
+            let statements = AssertSqlSafe(format!("{}; {}", end.statement(), begin.as_str()));
+            let ended = raw_sql(statements).execute(on.connection).await;
+            ended.map(drop).map_err(LedgerError::of_commit)
+        }
+
         async fn is_processed(
             on: On<'_, Self>,
             entry: &Entry<'_>,
@@ -303,6 +317,13 @@ pub trait Backend: Database {
         seal: &Self::Seal,
     ) -> impl Future<Output = Result<(), LedgerError>> + Send;
 
+    /// The end of a transaction and the begin of the next, in one round trip.
+    fn end_and_begin(
+        on: On<'_, Self>,
+        end: End,
+        begin: SqlStr,
+    ) -> impl Future<Output = Result<(), LedgerError>> + Send;
+
     /// Whether the entry of an event is there, and not because a guard has stopped it or it did not fit;
     /// and whether also one that its handler has quarantined counts.
     fn is_processed(
@@ -417,6 +438,28 @@ pub enum Purpose {
     Release,
     /// To take an event out of the inbox for a worker, and claim it.
     Dequeue,
+    /// To lease entries.
+    Lease,
+    /// To write down what has become of one that has failed, or anything else beside events.
+    Besides,
+}
+
+/// How a transaction ends after which another begins.
+#[derive(Clone, Copy, Debug)]
+pub enum End {
+    /// What it wrote is there.
+    Commit,
+    /// Nothing of it is.
+    Rollback,
+}
+
+impl End {
+    fn statement(self) -> &'static str {
+        match self {
+            Self::Commit => "commit",
+            Self::Rollback => "rollback",
+        }
+    }
 }
 
 /// The time limits of a transaction.

@@ -2,12 +2,12 @@ use std::time::Duration;
 
 use sqlx::{
     AssertSqlSafe, Pool, Postgres, SqlSafeStr, SqlStr, migrate::MigrateError, query, query_as,
-    query_scalar,
+    query_scalar, raw_sql,
 };
 
 use super::{
-    Action, Backend, Entry, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose, Readmission,
-    bind_entry, keep, run, shared_statements,
+    Action, Backend, End, Entry, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose,
+    Readmission, bind_entry, keep, run, shared_statements, transaction::STATEMENT_TIME_MAX,
 };
 
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -162,6 +162,10 @@ impl Backend for Postgres {
             Purpose::Dequeue => {
                 concat!("begin isolation level read committed; ", by_index!()).into_sql_str()
             }
+            // A lease that a crash of the server takes back harms nobody: its worker's connection is gone, and
+            // the next one has another fence. It is not counted as an attempt.
+            Purpose::Lease => begin_besides("; set local synchronous_commit = off"),
+            Purpose::Besides => begin_besides(""),
         }
     }
 
@@ -294,6 +298,25 @@ impl Backend for Postgres {
         connection.close_on_drop();
         run(MIGRATIONS, &mut *connection).await
     }
+}
+
+/// The server gives our own statements up, too, and frees what a stalled process holds between two. Without
+/// bitmaps: lacking statistics, the planner would collect and sort the whole backlog for each lease (1.9 ms
+/// instead of 0.2 ms with 8,000 entries).
+fn begin_besides(more: &str) -> SqlStr {
+    let limit = milliseconds(STATEMENT_TIME_MAX);
+    AssertSqlSafe(format!(
+        concat!(
+            "begin isolation level read committed; set local statement_timeout = {limit};
+             set local idle_in_transaction_session_timeout = {limit};
+             set local enable_bitmapscan = off; ",
+            by_index!(),
+            "{more}"
+        ),
+        limit = limit,
+        more = more
+    ))
+    .into_sql_str()
 }
 
 pub(super) fn server_ms(limits: &Limits) -> i32 {

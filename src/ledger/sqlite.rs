@@ -4,12 +4,12 @@ use std::sync::{
 };
 
 use sqlx::{
-    Connection, Pool, SqlSafeStr, SqlStr, Sqlite, migrate::MigrateError, query, query_as,
-    query_scalar,
+    AssertSqlSafe, Connection, Pool, SqlSafeStr, SqlStr, Sqlite, migrate::MigrateError, query,
+    query_as, query_scalar, raw_sql,
 };
 
 use super::{
-    Action, Backend, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose,
+    Action, Backend, End, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose,
     Readmission, bind_entry, keep, run, shared_statements,
 };
 

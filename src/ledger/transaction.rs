@@ -1,70 +1,45 @@
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, time::Duration};
 
-use sqlx::{Connection, pool::PoolConnection};
 use sqlx_core::transaction::TransactionManager;
-use tokio::{
-    runtime::Handle,
-    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use super::{
-    Action, Entry, InboxEntry, Lease, Ledger, LedgerAccess, LedgerError, Limits, On, Purpose,
-    Readmission,
+    Action, End, Entry, InboxEntry, Lease, Ledger, LedgerError, On, Purpose, Readmission,
+    held::{Held, State},
 };
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
 /// one row by its key; a database that needs ten seconds for that is not there.
 pub(super) const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// A transaction on a connection of the pool, from BEGIN to its end.
-///
-/// Dropped before it was committed or rolled back, it closes its connection, which makes the
-/// database roll back. The connection does not go back to the pool, because its state is not known:
-/// a cancelled `begin` may have left it inside a transaction, and sqlx cannot use one to SQLite
-/// again on which a COMMIT has failed.
+/// A transaction on a connection of the pool, from BEGIN to its end. Dropped before it was committed or
+/// rolled back, it closes its connection: see [`Held`].
 pub(crate) struct LedgerTransaction<DB: Ledger> {
-    /// Held alone: the mutex is there for whoever closes it when this is gone.
-    connection: OwnedMutexGuard<PoolConnection<DB>>,
-    limits: Limits,
-    is_persistent: bool,
+    held: Held<DB>,
     purpose: Purpose,
-    seal: Option<DB::Seal>,
-    ended: bool,
-    /// Given back with the connection, however late that is.
-    place: Arc<OwnedSemaphorePermit>,
 }
 
 impl<DB: Ledger> LedgerTransaction<DB> {
-    /// Opens a transaction in one round trip.
-    pub(super) async fn begin(
-        connection: PoolConnection<DB>,
-        place: OwnedSemaphorePermit,
-        access: &LedgerAccess<DB>,
-        purpose: Purpose,
-    ) -> Result<Self, LedgerError> {
-        let connection = Arc::new(Mutex::new(connection));
-        let mut transaction = Self {
-            connection: connection.lock_owned().await,
-            limits: access.limits,
-            is_persistent: access.is_persistent,
-            purpose,
-            seal: None,
-            ended: false,
-            place: Arc::new(place),
-        };
-        transaction.open().await?;
-        Ok(transaction)
+    /// Opens a transaction in one round trip, unless it is open.
+    pub(super) async fn begin(held: Held<DB>, purpose: Purpose) -> Result<Self, LedgerError> {
+        let mut transaction = Self { held, purpose };
+        if transaction.held.state != State::Begun {
+            transaction.open().await?;
+        }
+        Ok(transaction.entered())
+    }
+
+    /// From here on its state is not known.
+    pub(super) fn entered(mut self) -> Self {
+        self.held.state = State::InUse;
+        self
     }
 
     async fn open(&mut self) -> Result<(), LedgerError> {
-        let begin = DB::begin_statement(&self.limits, self.purpose);
-        within(STATEMENT_TIME_MAX, async {
-            Ok(DB::TransactionManager::begin(&mut self.connection, Some(begin)).await?)
-        })
-        .await?;
-        self.ended = false;
-        Ok(())
+        self.held.state = State::InUse;
+        let begin = DB::begin_statement(&self.held.access.limits, self.purpose);
+        let begun = DB::TransactionManager::begin(self.held.connection_mut(), Some(begin));
+        within(STATEMENT_TIME_MAX, async { Ok(begun.await?) }).await
     }
 
     /// Writes the entry of an event. False: it is there already.
@@ -72,19 +47,19 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Waits for a transaction that has written it and not ended yet.
     pub(crate) async fn claim(&mut self, entry: &Entry<'_>) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let limits = self.limits;
+        let limits = self.held.access.limits;
         let claimed = DB::claim(self.on(), entry, &limits);
-        self.seal = within(time_max, claimed).await?;
-        if cfg!(axum_stripe_webhook_without = "transaction") && self.seal.is_some() {
+        self.held.seal = within(time_max, claimed).await?;
+        if cfg!(axum_stripe_webhook_without = "transaction") && self.held.seal.is_some() {
             self.commit().await?;
             self.open().await?;
             self.skip_claim().await?;
         }
-        Ok(self.seal.is_some())
+        Ok(self.held.seal.is_some())
     }
 
     fn claim_time_max(&self) -> Duration {
-        let wait_max = self.limits.claim_wait_max;
+        let wait_max = self.held.access.limits.claim_wait_max;
         wait_max.saturating_add(STATEMENT_TIME_MAX)
     }
 
@@ -108,9 +83,9 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
     /// Does without an entry, for an event that is not deduplicated.
     pub(crate) async fn skip_claim(&mut self) -> Result<(), LedgerError> {
-        let limits = self.limits;
+        let limits = self.held.access.limits;
         let sealed = DB::seal(self.on(), &limits);
-        self.seal = Some(within(STATEMENT_TIME_MAX, sealed).await?);
+        self.held.seal = Some(within(STATEMENT_TIME_MAX, sealed).await?);
         Ok(())
     }
 
@@ -122,12 +97,12 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         lease: &Lease,
         is_claimed: bool,
     ) -> Result<Option<bool>, LedgerError> {
-        let (limits, time_max) = (self.limits, self.claim_time_max());
+        let (limits, time_max) = (self.held.access.limits, self.claim_time_max());
         let dequeued = DB::dequeue(self.on(), entry, lease, is_claimed, &limits);
         let Some((is_claimed_now, seal)) = within(time_max, dequeued).await? else {
             return Ok(None);
         };
-        self.seal = Some(seal);
+        self.held.seal = Some(seal);
         if is_claimed_now || !is_claimed {
             return Ok(Some(true));
         }
@@ -238,98 +213,116 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Makes sure that this is still the claim's transaction and that nothing in it has failed, and
     /// commits it.
     pub(crate) async fn commit(&mut self) -> Result<(), LedgerError> {
-        let seal = self.seal.as_ref().ok_or(LedgerError::Ended)?;
-        let on = On::new(&mut self.connection, self.is_persistent);
+        self.close().await?;
+        let committed = DB::TransactionManager::commit(self.held.connection_mut());
+        within(STATEMENT_TIME_MAX, async {
+            committed.await.map_err(LedgerError::of_commit)
+        })
+        .await?;
+        self.held.state = State::Idle;
+        Ok(())
+    }
+
+    /// Likewise; and begins a transaction for this in the same round trip, if the connection may stay out of
+    /// the pool.
+    pub(crate) async fn commit_and_begin(&mut self, next: Purpose) -> Result<(), LedgerError> {
+        if !self.held.may_be_handed_on() {
+            return self.commit().await;
+        }
+        self.close().await?;
+        self.end_and_begin(End::Commit, next).await
+    }
+
+    /// Rolls back what has claimed nothing, and begins likewise.
+    pub(crate) async fn rollback_and_begin(&mut self, next: Purpose) -> Result<(), LedgerError> {
+        if self.held.seal.is_some() || !self.held.may_be_handed_on() {
+            return self.rollback().await;
+        }
+        self.end_and_begin(End::Rollback, next).await
+    }
+
+    async fn end_and_begin(&mut self, end: End, next: Purpose) -> Result<(), LedgerError> {
+        let begin = DB::begin_statement(&self.held.access.limits, next);
+        within(
+            STATEMENT_TIME_MAX,
+            DB::end_and_begin(self.held.on(), end, begin),
+        )
+        .await?;
+        self.purpose = next;
+        self.held.begun_again();
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), LedgerError> {
+        let (on, seal) = self.held.sealed();
+        let seal = seal.ok_or(LedgerError::Ended)?;
         let closed = within(STATEMENT_TIME_MAX, DB::close(on, seal)).await;
         if !cfg!(axum_stripe_webhook_without = "last_statement") {
             closed?;
         }
-        self.refuse_open_savepoint()?;
-        within(STATEMENT_TIME_MAX, async {
-            let committed = DB::TransactionManager::commit(&mut self.connection).await;
-            committed.map_err(LedgerError::of_commit)
-        })
-        .await?;
-        self.ended = true;
-        Ok(())
+        self.refuse_open_savepoint()
     }
 
     /// Rolls back, so that the connection can go back to the pool.
     pub(crate) async fn rollback(&mut self) -> Result<(), LedgerError> {
-        if let Some(seal) = &self.seal {
-            let on = On::new(&mut self.connection, self.is_persistent);
+        if let (on, Some(seal)) = self.held.sealed() {
             within(STATEMENT_TIME_MAX, DB::disarm(on, seal)).await?;
         }
         self.refuse_open_savepoint()?;
-        within(STATEMENT_TIME_MAX, async {
-            Ok(DB::TransactionManager::rollback(&mut self.connection).await?)
-        })
-        .await?;
-        self.ended = true;
+        let rolled_back = DB::TransactionManager::rollback(self.held.connection_mut());
+        within(STATEMENT_TIME_MAX, async { Ok(rolled_back.await?) }).await?;
+        self.held.state = State::Idle;
         Ok(())
     }
 
-    /// Whether it was committed or rolled back: the connection is in no transaction any more.
+    /// Gives the connection back: to whoever waits for the transaction that was begun in it, or to the
+    /// pool.
+    pub(crate) fn hand_on(self) {
+        self.held.hand_on();
+    }
+
+    /// Whether another transaction was begun in the place of the one that was committed.
+    pub(crate) fn is_begun_again(&self) -> bool {
+        self.held.state == State::Begun
+    }
+
+    /// Whether somebody waits for a transaction to claim in.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.held.access.places.are_waited_for_begun()
+    }
+
+    /// Whether somebody waits for its place, whatever for.
+    pub(crate) fn is_in_the_way(&self) -> bool {
+        self.held.access.places.are_waited_for()
+    }
+
+    /// Whether it was committed or rolled back: the connection is in no transaction any more, or in
+    /// somebody else's.
     pub(crate) fn has_ended(&self) -> bool {
-        self.ended
+        self.held.state != State::InUse
     }
 
     pub(crate) fn on(&mut self) -> On<'_, DB> {
-        On::new(&mut self.connection, self.is_persistent)
+        self.held.on()
     }
 
     pub(crate) fn connection(&self) -> &DB::Connection {
-        &self.connection
+        self.held.connection()
     }
 
     pub(crate) fn connection_mut(&mut self) -> &mut DB::Connection {
-        &mut self.connection
+        self.held.connection_mut()
     }
 
     /// A savepoint that the handler left open would take the COMMIT or ROLLBACK for itself.
     ///
     /// Asked after a statement, because on SQLite a dropped savepoint is released by a thread.
     fn refuse_open_savepoint(&self) -> Result<(), LedgerError> {
-        match DB::TransactionManager::get_transaction_depth(&self.connection) {
+        match DB::TransactionManager::get_transaction_depth(self.held.connection()) {
             1 => Ok(()),
             _ => Err(LedgerError::Ended),
         }
     }
-}
-
-impl<DB: Ledger> Drop for LedgerTransaction<DB> {
-    fn drop(&mut self) {
-        if self.ended {
-            return;
-        }
-        if let Some(seal) = &self.seal {
-            DB::abandon(seal);
-        }
-        let place = Some(Arc::clone(&self.place));
-        linger(&mut self.connection, place, &self.limits);
-    }
-}
-
-/// Closes a connection whose state is not known, once the server is done with it.
-///
-/// A statement may still be executed. Until it is not, its place is not free and the pool opens no other
-/// connection for it, or the server would have more and more of them.
-pub(super) fn linger<DB: Ledger>(
-    connection: &mut OwnedMutexGuard<PoolConnection<DB>>,
-    place: Option<Arc<OwnedSemaphorePermit>>,
-    limits: &Limits,
-) {
-    connection.close_on_drop();
-    let Ok(runtime) = Handle::try_current() else {
-        return;
-    };
-    let connection = Arc::clone(OwnedMutexGuard::mutex(connection));
-    let time_max = limits.abandoned_time_max();
-    runtime.spawn(async move {
-        let mut connection = connection.lock_owned().await;
-        let _answered_or_long_enough = timeout(time_max, connection.ping()).await;
-        drop((connection, place));
-    });
 }
 
 /// One of the crate's own statements, within its time limit.

@@ -14,7 +14,7 @@ use axum_core::{
 use futures_util::FutureExt;
 use http::{Extensions, Method, request::Parts};
 use tokio::{
-    sync::{Mutex, OwnedSemaphorePermit},
+    sync::{Mutex, OwnedMutexGuard, OwnedSemaphorePermit},
     time::{Instant, timeout},
 };
 use tower_service::Service;
@@ -28,8 +28,8 @@ use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     guard::StopReason,
     ledger::{
-        Entry, HeldBy, InboxEntry, Lease, Ledger, LedgerError, LedgerTransaction, Purpose,
-        within_statement,
+        Entry, Handover, HeldBy, InboxEntry, Lease, Ledger, LedgerError, LedgerTransaction,
+        Purpose, within_statement,
     },
     telemetry,
 };
@@ -42,6 +42,8 @@ pub(crate) struct Delivery<DB: Ledger> {
     pub(super) source: Source,
     /// `None` if the event is not deduplicated, or comes from the inbox. It leaves when nothing of the
     /// delivery runs any more, and so does the admission.
+    /// Where a worker's event takes its transaction from, and leaves the next one.
+    pub(super) handover: Option<Handover<DB>>,
     pub(super) _in_flight: Option<InFlightEvent>,
     pub(super) _admission: Option<OwnedSemaphorePermit>,
 }
@@ -71,12 +73,14 @@ impl<DB: Ledger> Delivery<DB> {
         processor: Processor<DB>,
         event: VerifiedStripeEvent,
         lease: Lease,
+        handover: Handover<DB>,
     ) -> Self {
         Self {
             processor,
             event,
             endpoint: lease.endpoint.as_str().into(),
             source: Source::Leased(lease),
+            handover: Some(handover),
             _in_flight: None,
             _admission: None,
         }
@@ -112,16 +116,57 @@ impl<DB: Ledger> Delivery<DB> {
         let mut transaction = transaction.try_lock_owned().map_err(kept)?;
         let ending = Ending::of(&response);
         if ending.is_none() && response.status().is_success() {
-            transaction.commit().await?;
+            self.commit(&mut transaction).await?;
             telemetry::committed(&self.event, self.received());
         } else {
-            roll_back(&mut transaction).await?;
+            roll_back(transaction.rollback()).await?;
         }
         // Or what comes now would need a second place.
+        let shared = Arc::clone(OwnedMutexGuard::mutex(&transaction));
         drop(transaction);
+        if let Some(transaction) = Arc::into_inner(shared) {
+            self.hand_on(transaction.into_inner());
+        }
         match ending {
             None => Ok(response),
             Some(ending) => Err(self.end(ending, response).await),
+        }
+    }
+
+    /// Begins the next transaction too, if there is somebody to have it.
+    async fn commit(&self, transaction: &mut LedgerTransaction<DB>) -> Result<(), LedgerError> {
+        match &self.source {
+            Source::Arrived(_) if transaction.is_waited_for() => {
+                transaction.commit_and_begin(Purpose::Claim).await
+            }
+            Source::Leased(_) if self.hands_over() && !transaction.is_in_the_way() => {
+                transaction.commit_and_begin(Purpose::Dequeue).await
+            }
+            _ => transaction.commit().await,
+        }
+    }
+
+    /// Whether the worker expects more. Not with a step before the transaction: the look into the ledger that
+    /// precedes it wants a place.
+    fn hands_over(&self) -> bool {
+        let is_open = self.handover.as_ref().is_some_and(Handover::is_open);
+        is_open && self.processor.prepare.is_none()
+    }
+
+    /// Of an event that could not be claimed.
+    async fn give_back(&self, mut transaction: LedgerTransaction<DB>) -> Result<(), Outcome> {
+        match transaction.is_waited_for() {
+            true => roll_back(transaction.rollback_and_begin(Purpose::Claim)).await?,
+            false => roll_back(transaction.rollback()).await?,
+        }
+        transaction.hand_on();
+        Ok(())
+    }
+
+    fn hand_on(&self, transaction: LedgerTransaction<DB>) {
+        match &self.handover {
+            Some(handover) => handover.put(transaction),
+            None => transaction.hand_on(),
         }
     }
 
@@ -191,7 +236,7 @@ impl<DB: Ledger> Delivery<DB> {
             // Stored before: whoever works the inbox off will see for himself.
             let is_there = DB::is_stored(transaction.on(), &kept.entry);
             let is_there = within_statement(is_there).await?;
-            roll_back(&mut transaction).await?;
+            roll_back(transaction.rollback()).await?;
             return Err(Outcome::Answer(match is_there {
                 true => Answer::Duplicate,
                 // Its twin, which may be one that nobody handles.
@@ -267,7 +312,7 @@ impl<DB: Ledger> Delivery<DB> {
             Source::Arrived(_) => self.processor.ledger.begin(Purpose::Claim).await?,
         };
         if !self.claim(&mut transaction, held_by).await? {
-            roll_back(&mut transaction).await?;
+            self.give_back(transaction).await?;
             // Processed since it was kept, or so it is written: what was kept stays for an operator.
             return Err(Outcome::Answer(match self.source {
                 Source::Released(_) => Answer::StillQuarantined,
@@ -283,7 +328,7 @@ impl<DB: Ledger> Delivery<DB> {
         let action = operator.action("release");
         let (entry, payload) = (self.entry(), self.event.bytes());
         if !transaction.take(&entry, payload, &action).await? {
-            roll_back(&mut transaction).await?;
+            roll_back(transaction.rollback()).await?;
             return Err(Outcome::Answer(Answer::NotQuarantined));
         }
         Ok(transaction)
@@ -296,7 +341,10 @@ impl<DB: Ledger> Delivery<DB> {
         lease: &Lease,
         is_claimed: bool,
     ) -> Result<LedgerTransaction<DB>, Outcome> {
-        let mut transaction = self.processor.ledger.begin(Purpose::Dequeue).await?;
+        let mut transaction = match self.handover.as_ref().and_then(Handover::take) {
+            Some(begun) => begun,
+            None => self.processor.ledger.begin(Purpose::Dequeue).await?,
+        };
         let dequeued = transaction
             .dequeue(&self.entry(), lease, is_claimed)
             .await?;
@@ -317,7 +365,7 @@ impl<DB: Ledger> Delivery<DB> {
                 Err(Outcome::Answer(Answer::Duplicate))
             }
             None => {
-                roll_back(transaction).await?;
+                roll_back(transaction.rollback()).await?;
                 Err(Outcome::Answer(Answer::LeaseLost))
             }
         }
@@ -401,8 +449,8 @@ async fn contained<T>(
 
 /// A rollback that fails closes the connection, which rolls back too; unless the handler has ended the
 /// transaction, after which its writes may stand.
-async fn roll_back<DB: Ledger>(transaction: &mut LedgerTransaction<DB>) -> Result<(), Outcome> {
-    match transaction.rollback().await {
+async fn roll_back(rollback: impl Future<Output = Result<(), LedgerError>>) -> Result<(), Outcome> {
+    match rollback.await {
         Ok(()) => Ok(()),
         Err(LedgerError::Ended) => Err(Outcome::Ledger(LedgerError::Ended)),
         Err(error) => {

@@ -55,6 +55,11 @@
 //! is by default; without it, a connection that broke while it was idle costs one 503, which Stripe's
 //! retry makes good.
 //!
+//! Where deliveries wait for a place, whoever ends a transaction begins the next in the same round trip, on
+//! Postgres, and hands its connection on: three then, for either. The pool's hooks `before_acquire` and
+//! `after_release` do not run in between; they do after ten transactions, and as soon as anybody
+//! else waits for a connection. `now()` is then the time at which the transaction was handed on.
+//!
 //! # Not deduplicated
 //!
 //! `evt_00000000000000`, the id of every test event sent from the Dashboard, and

@@ -78,6 +78,7 @@ impl<DB: Ledger> Processor<DB> {
             event,
             endpoint,
             source,
+            handover: None,
             _in_flight,
             _admission,
         })

@@ -26,6 +26,7 @@ mod envelope;
 mod examples;
 mod extractor;
 mod flood;
+mod handed_on;
 mod kit;
 mod locks;
 mod migrations;

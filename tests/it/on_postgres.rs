@@ -297,7 +297,7 @@ async fn behind_proxy<T: 'static>(
     behind_proxy_with(handler, statement, cut, untested).await
 }
 
-async fn behind_proxy_with<T: 'static>(
+pub(crate) async fn behind_proxy_with<T: 'static>(
     handler: impl Handler<T, ()>,
     statement: &'static str,
     cut: Cut,

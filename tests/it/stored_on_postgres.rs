@@ -14,7 +14,7 @@ use crate::{
     database::{TestBackend, open},
     endpoint::{Door, Endpoint, work},
     proxy::{Cut, Proxy},
-    stored::{Stored, service},
+    stored::{Stored, service, stops_at},
 };
 
 /// Holds what is stored up until it is dropped, so that what arrives meanwhile is one group.
@@ -447,4 +447,27 @@ async fn what_is_stored_where_transactions_are_serializable_is_acknowledged() {
         }
     }
     drop(worker);
+}
+
+/// A lease does not wait for the disk, and a replica that takes over may not have it.
+#[tokio::test]
+async fn a_worker_whose_lease_a_crash_has_taken_back_cannot_complete_what_another_has() {
+    let stored = Stored::<Postgres>::new().await;
+    assert_eq!(stored.deliver("evt_1").await, StatusCode::OK);
+    let (first_door, second_door) = (Door::closed(), Door::closed());
+    let first = stored.worker(service(work::<Postgres>));
+    let first = first.prepare(stops_at(&first_door, Ok(()))).start();
+    first_door.wait_for_arrival().await;
+    let taken_back = "update stripe_inbox set
+        attempts = attempts - 1, fence = fence - 1, in_attempt = false, due_at = received_at";
+    stored.run(taken_back).await;
+    let second = stored.worker(service(work::<Postgres>));
+    let second = second.prepare(stops_at(&second_door, Ok(()))).start();
+    second_door.wait_for_arrival().await;
+    first_door.open(1);
+    first.stop().await;
+    assert_eq!(stored.processed().await, (0, 0));
+    second_door.open(1);
+    second.stop().await;
+    assert_eq!(stored.processed().await, (1, 1));
 }

@@ -57,7 +57,10 @@ impl InboxBackend for Postgres {
                 for update skip locked
              ), leased as (
                 update stripe_inbox as entry set
-                    attempts = entry.attempts + 1, fence = entry.fence + 1, in_attempt = true,
+                    attempts = entry.attempts + 1, in_attempt = true,
+                    fence = greatest(entry.fence,
+                        cast(extract(epoch from clock_timestamp()) * 1000000 as bigint))
+                        + 1 + cast(floor(random() * 1000) as bigint),
                     due_at = now() + $4 * interval '1 ms'
                 from due where entry.event_id = due.event_id and entry.endpoint = due.endpoint
                 returning entry.event_id, entry.endpoint, entry.fence, entry.wanted, entry.payload,
