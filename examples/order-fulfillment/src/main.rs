@@ -114,8 +114,9 @@ async fn work() -> Result<ExitCode, Failed> {
 
 async fn unless_told_twice(work: impl Future<Output = ()>) -> Result<ExitCode, Failed> {
     let told_twice = async {
-        server::stop_signal().await;
-        server::stop_signal().await;
+        let mut signals = server::StopSignals::listen();
+        signals.next().await;
+        signals.next().await;
     };
     tokio::select! {
         () = work => Ok(ExitCode::SUCCESS),

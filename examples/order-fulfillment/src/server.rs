@@ -137,21 +137,52 @@ pub async fn serve<DB: Shop>(
 
 /// Ends at SIGINT (Ctrl-C) or SIGTERM.
 pub async fn stop_signal() {
-    let interrupted = async { signal::ctrl_c().await.is_ok() };
+    StopSignals::listen().next().await;
+}
+
+/// SIGINT (Ctrl-C) and SIGTERM, none of which is missed from here on: also while nobody waits for it.
+#[derive(Debug)]
+pub struct StopSignals {
+    /// One that cannot be listened to is not one that comes.
     #[cfg(unix)]
-    let terminated = async {
-        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => signal.recv().await.is_some(),
-            Err(_) => false,
+    signals: [Option<signal::unix::Signal>; 2],
+}
+
+impl StopSignals {
+    /// Listens to them.
+    #[must_use]
+    pub fn listen() -> Self {
+        #[cfg(unix)]
+        use signal::unix::SignalKind;
+        Self {
+            #[cfg(unix)]
+            signals: [SignalKind::interrupt(), SignalKind::terminate()]
+                .map(|kind| signal::unix::signal(kind).ok()),
         }
-    };
+    }
+
+    /// Waits for the next.
+    #[cfg(unix)]
+    pub async fn next(&mut self) {
+        let [interrupted, terminated] = self.signals.each_mut().map(|signal| async {
+            match signal {
+                Some(signal) => signal.recv().await.is_some(),
+                None => false,
+            }
+        });
+        tokio::select! {
+            true = interrupted => {}
+            true = terminated => {}
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Waits for the next.
     #[cfg(not(unix))]
-    let terminated = std::future::ready(false);
-    // A signal that cannot be listened to is not one that has come.
-    tokio::select! {
-        true = interrupted => {}
-        true = terminated => {}
-        else => std::future::pending().await,
+    pub async fn next(&mut self) {
+        if signal::ctrl_c().await.is_err() {
+            std::future::pending().await
+        }
     }
 }
 
