@@ -141,15 +141,15 @@ impl VerifiedStripeEvent {
         Some(Self(Arc::new(Verified { event, payload })))
     }
 
-    /// When this attempt of the delivery was signed, in Unix seconds. `None` for an event that was kept
-    /// and released.
+    /// When this attempt of the delivery was signed, in Unix seconds. `None` for an event that comes
+    /// from the database: one that was released, or that a worker runs.
     #[must_use]
     pub fn signed_at(&self) -> Option<u64> {
         self.0.payload.as_ref().map(VerifiedPayload::signed_at)
     }
 
-    /// The name of the secret that matched, if it was given one. `None` for an event that was kept and
-    /// released.
+    /// The name of the secret that matched, if it was given one. `None` for an event that
+    /// comes from the database.
     #[must_use]
     pub fn secret_name(&self) -> Option<&str> {
         self.0.payload.as_ref()?.secret_name()

@@ -18,10 +18,7 @@ use sqlx::Pool;
 use tower_service::Service;
 use tracing::Instrument;
 
-use super::{
-    group::{Groups, Stored},
-    worker::InboxWorker,
-};
+use super::{group::Groups, worker::InboxWorker};
 use crate::{
     extract::{ProvideVerifier, VerifiedStripeEvent},
     guard::Guards,
@@ -38,6 +35,7 @@ use crate::{
 /// Make **one** inbox for a pool, as of the layer. For a further endpoint of the same service clone it
 /// and change the clone's [`endpoint`](Self::endpoint), [`verifier`](Self::verifier) and
 /// [`guards`](Self::guards); set everything else before cloning.
+#[must_use = "an inbox stores nothing until it serves a route"]
 pub struct Inbox<DB: Ledger> {
     receiver: Receiver,
     pub(super) processor: Processor<DB>,
@@ -55,7 +53,6 @@ impl<DB: Ledger> Inbox<DB> {
     /// Makes an inbox of the pool that events are stored through and the verifier.
     ///
     /// The tables must be there: see [`migrate`](crate::migrate).
-    #[must_use]
     pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         Self {
             receiver: Receiver::new(verifier),
@@ -74,23 +71,24 @@ impl<DB: Ledger> Inbox<DB> {
     pub fn worker<S>(&self, service: S) -> InboxWorker<DB, S> {
         let endpoint = Arc::clone(&self.receiver.endpoint);
         let stored = Some(self.groups.subscribe());
-        let worker = InboxWorker::beside(self.processor.clone(), endpoint, stored, service);
-        match self.synchronous {
-            // Whoever waits for an answer finds a place.
-            Some(_) => worker.leaving_a_place(),
-            None => worker,
-        }
+        // Whoever waits for an answer finds a place.
+        let places_left = usize::from(self.synchronous.is_some());
+        InboxWorker::beside(
+            self.processor.clone(),
+            endpoint,
+            places_left,
+            stored,
+            service,
+        )
     }
 
     /// Labels the endpoint, as [`ProcessOnceLayer::endpoint`](crate::ProcessOnceLayer::endpoint) does.
-    #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
         self.receiver.label(label.into());
         self
     }
 
     /// Takes another verifier, for a further endpoint with a secret of its own.
-    #[must_use]
     pub fn verifier(mut self, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         self.receiver.verifier = Arc::new(verifier);
         self
@@ -98,7 +96,6 @@ impl<DB: Ledger> Inbox<DB> {
 
     /// Says which events this endpoint is to store. What a guard stops is kept as `quarantined`, as
     /// [`ProcessOnceLayer::guards`](crate::ProcessOnceLayer::guards) says.
-    #[must_use]
     pub fn guards(mut self, guards: Guards) -> Self {
         self.receiver.guards = guards;
         self
@@ -110,7 +107,6 @@ impl<DB: Ledger> Inbox<DB> {
     /// `issuing_authorization.request` is always among them. It is never stored: who made the purchase
     /// waits for the decision, two seconds at most. Without a service for it the answer is 200,
     /// `unhandled`, and a warning. Setting it again replaces it.
-    #[must_use]
     pub fn synchronous<S, I>(mut self, types: I, service: S) -> Self
     where
         S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
@@ -129,7 +125,6 @@ impl<DB: Ledger> Inbox<DB> {
     /// Sets the step before the transaction, for the worker and for what is synchronous, as
     /// [`ProcessOnceLayer::prepare`](crate::ProcessOnceLayer::prepare) does. Set it, and the limits,
     /// before [`worker`](Self::worker), which takes them over.
-    #[must_use]
     pub fn prepare<F, Fut, T, E>(mut self, step: F) -> Self
     where
         F: Fn(VerifiedStripeEvent) -> Fut + Send + Sync + 'static,
@@ -143,42 +138,36 @@ impl<DB: Ledger> Inbox<DB> {
 
     /// How many deliveries may be in progress, which is what waits in memory to be stored; 256 unless
     /// set. Past it the answer is 503. At least one.
-    #[must_use]
     pub fn deliveries_max(mut self, limit: usize) -> Self {
         self.processor.deliveries_max(limit);
         self
     }
 
     /// See [`BODY_TIME_MAX_DEFAULT`](crate::once::BODY_TIME_MAX_DEFAULT).
-    #[must_use]
     pub fn body_time_max(mut self, limit: Duration) -> Self {
         self.receiver.body_time_max = limit;
         self
     }
 
     /// See [`PREPARE_TIME_MAX_DEFAULT`](crate::once::PREPARE_TIME_MAX_DEFAULT).
-    #[must_use]
     pub fn prepare_time_max(mut self, limit: Duration) -> Self {
         self.processor.prepare_time_max = limit;
         self
     }
 
     /// See [`HANDLER_TIME_MAX_DEFAULT`](crate::once::HANDLER_TIME_MAX_DEFAULT).
-    #[must_use]
     pub fn handler_time_max(mut self, limit: Duration) -> Self {
         self.processor.ledger.limits.handler_time_max = limit;
         self
     }
 
     /// See [`ACQUIRE_TIME_MAX_DEFAULT`](crate::once::ACQUIRE_TIME_MAX_DEFAULT).
-    #[must_use]
     pub fn acquire_time_max(mut self, limit: Duration) -> Self {
         self.processor.ledger.limits.acquire_time_max = limit;
         self
     }
 
     /// See [`ProcessOnceLayer::persistent_statements`](crate::ProcessOnceLayer::persistent_statements).
-    #[must_use]
     pub fn persistent_statements(mut self, persistent: bool) -> Self {
         self.processor.ledger.is_persistent = persistent;
         self
@@ -228,10 +217,8 @@ impl<DB: Ledger> Inbox<DB> {
                 .groups
                 .store(ledger, event.clone(), endpoint, admission);
             match stored.await {
-                Ok(Stored::Accepted(accepted)) => telemetry::answered(accepted.into(), None),
-                Ok(Stored::Failed(error)) => {
-                    telemetry::answered(Answer::from(&*error), Some(&error))
-                }
+                Ok(Ok(accepted)) => telemetry::answered(accepted.into(), None),
+                Ok(Err(error)) => telemetry::answered(Answer::from(&*error), Some(&error)),
                 Err(_lost) => telemetry::answered(Answer::TaskLost, None),
             }
         };
@@ -255,11 +242,7 @@ impl From<Accepted> for Answer {
     }
 }
 
-/// Tells axum's handlers of one kind from another.
-#[derive(Clone, Copy, Debug)]
-pub struct StoredFirst;
-
-impl<S: Send + 'static, DB: Ledger> Handler<StoredFirst, S> for Inbox<DB> {
+impl<S: Send + 'static, DB: Ledger> Handler<(), S> for Inbox<DB> {
     type Future = BoxFuture<'static, Response>;
 
     fn call(self, request: Request, _: S) -> Self::Future {

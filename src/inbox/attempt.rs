@@ -40,12 +40,9 @@ pub(super) struct Attempt<DB: Ledger> {
     pub(super) handover: Handover<DB>,
 }
 
-/// How an attempt ended.
-enum Ended {
-    /// There is no entry any more, or it is quarantined; or somebody else has it.
-    Over,
-    Failed(Failure, Cow<'static, str>),
-}
+/// How an attempt has failed, and the text to keep of it. `None`: there is no entry any more, or it is
+/// quarantined, or somebody else has it.
+type Failed = Option<(Failure, Cow<'static, str>)>;
 
 impl<DB: Ledger> Attempt<DB> {
     /// `None`: the service has panicked when it was cloned.
@@ -82,9 +79,8 @@ impl<DB: Ledger> Attempt<DB> {
         // The handler's panic is caught in there; this one is of ours, and leaves the lease to run out.
         let processed = delivery.process(service, request_parts());
         let outcome = processed.instrument(span.clone()).await;
-        let ended = span.in_scope(|| ended(&leased.lease, outcome));
-        if let Ended::Failed(failure, error) = ended {
-            let end = self.end(begun_at, leased.attempts, (failure, error));
+        if let Some(failed) = span.in_scope(|| failed(&leased.lease, outcome)) {
+            let end = self.end(begun_at, leased.attempts, failed);
             end.instrument(span).await;
         }
     }
@@ -133,36 +129,34 @@ impl<DB: Ledger> Attempt<DB> {
 }
 
 /// What an attempt's outcome means for its entry.
-fn ended(lease: &Lease, outcome: Result<Response, Outcome>) -> Ended {
+fn failed(lease: &Lease, outcome: Result<Response, Outcome>) -> Failed {
     match outcome {
         Ok(response) if response.status().is_success() => {
             telemetry::attempt_ended("processed");
-            Ended::Over
+            None
         }
         Ok(response) => answered("handler_failed", &response),
         Err(Outcome::NotPrepared(response)) if response.status().is_success() => {
             telemetry::attempt_ended("prepare_ignored");
-            Ended::Over
+            None
         }
         Err(Outcome::NotPrepared(response)) => answered("prepare_failed", &response),
-        Err(Outcome::Delayed(delay, _)) => Ended::Failed(Failure::Delayed(delay), "delayed".into()),
+        Err(Outcome::Delayed(delay, _)) => Some((Failure::Delayed(delay), "delayed".into())),
         Err(Outcome::Because(answer, reason)) if answer.status().is_success() => {
             telemetry::attempt_ended_because(answer, &reason);
-            Ended::Over
+            None
         }
         Err(Outcome::Answer(Answer::Unhandled)) if lease.is_wanted => {
-            Ended::Failed(Failure::Permanent, Answer::Unhandled.code().into())
+            Some((Failure::Permanent, Answer::Unhandled.code().into()))
         }
-        Err(Outcome::Answer(answer)) if answer.status().is_success() => {
+        Err(Outcome::Answer(answer))
+            if answer.status().is_success() || answer == Answer::LeaseLost =>
+        {
             telemetry::attempt_ended(answer.code());
-            Ended::Over
-        }
-        Err(Outcome::Answer(Answer::LeaseLost)) => {
-            telemetry::attempt_ended(Answer::LeaseLost.code());
-            Ended::Over
+            None
         }
         Err(Outcome::Answer(answer) | Outcome::Because(answer, _)) => {
-            Ended::Failed(Failure::Broken, answer.code().into())
+            Some((Failure::Broken, answer.code().into()))
         }
         Err(Outcome::Ledger(error)) => {
             let is_of_others = error.is_of_others();
@@ -173,13 +167,13 @@ fn ended(lease: &Lease, outcome: Result<Response, Outcome>) -> Ended {
                 true => Failure::NotBegun,
                 false => Failure::Broken,
             };
-            Ended::Failed(failure, error.into())
+            Some((failure, error.into()))
         }
     }
 }
 
-fn answered(code: &'static str, response: &Response) -> Ended {
+fn answered(code: &'static str, response: &Response) -> Failed {
     let status = response.status();
     let error = format!("{code} {}", status.as_u16());
-    Ended::Failed(Failure::Answered(status), error.into())
+    Some((Failure::Answered(status), error.into()))
 }

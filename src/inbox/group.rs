@@ -47,11 +47,7 @@ struct Waiting {
 }
 
 /// What has become of a delivery's event.
-#[derive(Clone, Debug)]
-pub(super) enum Stored {
-    Accepted(Accepted),
-    Failed(Arc<LedgerError>),
-}
+pub(super) type Stored = Result<Accepted, Arc<LedgerError>>;
 
 impl Groups {
     pub(super) fn new() -> Self {
@@ -166,12 +162,10 @@ impl Outcomes {
             let told = match waiting.event.event_type() == event_type {
                 true => stored.clone(),
                 // Its twin may be one that nobody handles: what becomes of that must be seen first.
-                false => Stored::Accepted(Accepted::InFlight),
+                false => Ok(Accepted::InFlight),
             };
             // A copy in the same group is one of what was stored with the first.
-            if let (Stored::Accepted(Accepted::Stored), Stored::Accepted(accepted)) =
-                (&told, stored)
-            {
+            if let (Ok(Accepted::Stored), Ok(accepted)) = (&told, stored) {
                 *accepted = Accepted::Duplicate;
             }
             // A client that has gone does not hear of it.
@@ -193,12 +187,12 @@ async fn store<DB: Ledger>(ledger: &LedgerAccess<DB>, group: &[Waiting]) -> Outc
         .map(|((endpoint, key), event)| Arrival::new(event, endpoint, key))
         .collect();
     let stored = match accept(ledger, &arrivals).await {
-        Ok(accepted) => accepted.into_iter().map(Stored::Accepted).collect(),
+        Ok(accepted) => accepted.into_iter().map(Ok).collect(),
         Err(error) if arrivals.len() > 1 && error.is_about_a_row() => {
             telemetry::group_refused(&error, arrivals.len());
             accept_each(ledger, &arrivals).await
         }
-        Err(error) => vec![Stored::Failed(Arc::new(error)); arrivals.len()],
+        Err(error) => vec![Err(Arc::new(error)); arrivals.len()],
     };
     drop(arrivals);
     let types = events.values().map(|event| event.event_type().to_owned());
@@ -219,10 +213,10 @@ async fn accept_each<DB: Ledger>(
             first.ok_or(LedgerError::NotWritten)
         });
         match accepted {
-            Ok(accepted) => stored.push(Stored::Accepted(accepted)),
+            Ok(accepted) => stored.push(Ok(accepted)),
             Err(error) => {
                 let is_its_own = error.is_about_a_row();
-                let failed = Stored::Failed(Arc::new(error));
+                let failed = Err(Arc::new(error));
                 let others = if is_its_own {
                     1
                 } else {

@@ -105,9 +105,10 @@
 //!
 //! # Round trips
 //!
-//! On Postgres one for a group that is stored; three for a lease of several entries, which has a
-//! transaction; four for an attempt, beside the handler's own, or three as long as more is due than there
-//! are slots; and three more to write down one that has failed. Without persistent statements, all statements outside a transaction have one.
+//! On Postgres one for a group that is stored; three for a lease, of one entry or of several; four for an
+//! attempt, beside the handler's own, or three as long as more is due than there are slots; and three more to
+//! write down one that has failed. Without persistent statements, all statements outside a transaction have
+//! one.
 //!
 //! # Retention
 //!
@@ -121,7 +122,7 @@ mod retention;
 mod retry_policy;
 mod worker;
 
-pub use accept::{Inbox, StoredFirst};
+pub use accept::Inbox;
 pub use operations::{
     EntryFilter, EntryPage, EntryState, InboxCounts, InboxOperations, OperationError, PAGE_DEFAULT,
     PAGE_MAX, PageStart, StoredEntry,

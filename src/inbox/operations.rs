@@ -2,7 +2,6 @@
 
 use std::{
     error::Error,
-    fmt,
     time::{Duration, SystemTime},
 };
 
@@ -53,6 +52,7 @@ pub const PAGE_DEFAULT: u32 = 100;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
 pub struct InboxOperations<DB: Ledger> {
     ledger: LedgerAccess<DB>,
 }
@@ -403,7 +403,7 @@ impl<DB: Ledger> InboxOperations<DB> {
         operator: &Operator,
     ) -> Result<(), OperationError> {
         let mut transaction = self.begin(event_id, endpoint).await?;
-        within_statement(DB::give_up(transaction.on(), event_id, endpoint)).await?;
+        within_statement(DB::discard_held(transaction.on(), event_id, endpoint)).await?;
         within_statement(DB::mark_processed(transaction.on(), event_id, endpoint)).await?;
         let discarded = DB::remove(transaction.on(), event_id, endpoint);
         let discarded = within_statement(discarded).await?;
@@ -613,13 +613,5 @@ impl<DB: Ledger> Clone for InboxOperations<DB> {
         Self {
             ledger: self.ledger.clone(),
         }
-    }
-}
-
-impl<DB: Ledger> fmt::Debug for InboxOperations<DB> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboxOperations")
-            .field("ledger", &self.ledger)
-            .finish()
     }
 }

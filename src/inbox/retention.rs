@@ -52,6 +52,7 @@ const BATCHES_MAX: u64 = 100;
 /// tokio::spawn(Retention::new(pool).sweep_every(hour));
 /// # }
 /// ```
+#[must_use = "nothing is swept until `sweep` or `sweep_every` is called"]
 pub struct Retention<DB: Ledger> {
     ledger: LedgerAccess<DB>,
     ledger_age_max: Duration,
@@ -77,7 +78,6 @@ pub struct Swept {
 
 impl<DB: Ledger> Retention<DB> {
     /// With the defaults.
-    #[must_use]
     pub fn new(pool: Pool<DB>) -> Self {
         Self {
             ledger: LedgerAccess::new(pool, Limits::default()),
@@ -89,28 +89,24 @@ impl<DB: Ledger> Retention<DB> {
 
     /// How long the ledger remembers an event; see [`LEDGER_AGE_MAX_DEFAULT`]. Less than
     /// [`LEDGER_AGE_MAX_MIN`] counts as that.
-    #[must_use]
     pub fn ledger_age_max(mut self, age: Duration) -> Self {
         self.ledger_age_max = age.max(LEDGER_AGE_MAX_MIN);
         self
     }
 
     /// How long a dead or quarantined entry keeps its payload; see [`PAYLOAD_AGE_MAX_DEFAULT`].
-    #[must_use]
     pub fn payload_age_max(mut self, age: Duration) -> Self {
         self.payload_age_max = age;
         self
     }
 
     /// How long the audit trail remembers a delivery; see [`DELIVERY_AGE_MAX_DEFAULT`].
-    #[must_use]
     pub fn delivery_age_max(mut self, age: Duration) -> Self {
         self.delivery_age_max = age;
         self
     }
 
     /// See [`ProcessOnceLayer::persistent_statements`](crate::ProcessOnceLayer::persistent_statements).
-    #[must_use]
     pub fn persistent_statements(mut self, persistent: bool) -> Self {
         self.ledger.is_persistent = persistent;
         self

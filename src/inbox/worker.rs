@@ -97,12 +97,13 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
     /// In the process of an inbox, [`Inbox::worker`](crate::Inbox::worker) makes one that is woken by it and shares its pool.
     pub fn new(pool: Pool<DB>, service: S) -> Self {
         let endpoint = ENDPOINT_DEFAULT.into();
-        Self::beside(Processor::new(pool), endpoint, None, service)
+        Self::beside(Processor::new(pool), endpoint, 0, None, service)
     }
 
     pub(super) fn beside(
         processor: Processor<DB>,
         endpoint: Arc<str>,
+        places_left: usize,
         stored: Option<watch::Receiver<()>>,
         service: S,
     ) -> Self {
@@ -112,7 +113,7 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
             policy: RetryPolicy::new(),
             endpoint: Some(endpoint),
             concurrency: CONCURRENCY_DEFAULT,
-            places_left: 0,
+            places_left,
             poll_interval: POLL_INTERVAL_DEFAULT,
             stored,
         }
@@ -186,11 +187,6 @@ impl<DB: Ledger, S> InboxWorker<DB, S> {
     /// See [`ProcessOnceLayer::persistent_statements`](crate::ProcessOnceLayer::persistent_statements).
     pub fn persistent_statements(mut self, persistent: bool) -> Self {
         self.processor.ledger.is_persistent = persistent;
-        self
-    }
-
-    pub(super) fn leaving_a_place(mut self) -> Self {
-        self.places_left = 1;
         self
     }
 
@@ -331,7 +327,8 @@ where
     }
 
     /// Takes one entry whose last attempt left no outcome, and runs it with nothing else of this worker:
-    /// it may well be what has killed the other process. False: somebody else was quicker, or has it still.
+    /// it may well be what has killed the other process. False: somebody else was quicker, or has it
+    /// still; or it could not be looked for.
     async fn run_suspect(&mut self) -> bool {
         while self.slots.join_next().await.is_some() {}
         if *self.stopped.borrow() {
@@ -372,6 +369,10 @@ where
             lease_time: self.lease_time,
             suspects,
         };
+        // What waits for a next event must be in nobody's way meanwhile.
+        if self.worker.processor.ledger.is_waited_for() {
+            self.handover.set_open(false);
+        }
         // What is leased and not heard of would be taken for what a process has died of.
         let mut idle = self
             .worker

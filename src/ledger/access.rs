@@ -6,8 +6,8 @@ use tokio::time::timeout;
 
 use super::{
     Ledger, LedgerError, LedgerTransaction, Limits, Purpose,
-    held::{Held, State},
     places::Places,
+    taken::{State, Taken},
     within_statement,
 };
 
@@ -57,7 +57,7 @@ impl<DB: Database> fmt::Debug for On<'_, DB> {
 /// result of what it was taken for, and is closed if that has failed or was cancelled: its state is not
 /// known.
 pub(crate) struct Idle<DB: Ledger> {
-    held: Held<DB>,
+    taken: Taken<DB>,
     is_in_transaction: bool,
 }
 
@@ -82,18 +82,18 @@ impl<DB: Ledger> LedgerAccess<DB> {
         &self,
         purpose: Purpose,
     ) -> Result<LedgerTransaction<DB>, LedgerError> {
-        LedgerTransaction::begin(self.hold(purpose == Purpose::Claim).await?, purpose).await
+        LedgerTransaction::begin(self.acquire(purpose == Purpose::Claim).await?, purpose).await
     }
 
     /// Waits for a place and for a connection.
     pub(crate) async fn idle(&self) -> Result<Idle<DB>, LedgerError> {
-        Idle::open(self.hold(false).await?, None).await
+        Idle::open(self.acquire(false).await?, None).await
     }
 
     /// Waits for a connection, and on SQLite, which has one writer, for a place: what takes an instant
     /// need not stand in line behind handlers.
     pub(crate) async fn idle_besides(&self) -> Result<Idle<DB>, LedgerError> {
-        Idle::open(self.hold_besides().await?, None).await
+        Idle::open(self.acquire_besides().await?, None).await
     }
 
     /// Likewise, for what must not come to pass when nobody hears of it any more.
@@ -101,7 +101,12 @@ impl<DB: Ledger> LedgerAccess<DB> {
         &self,
         purpose: Purpose,
     ) -> Result<Idle<DB>, LedgerError> {
-        Idle::open(self.hold_besides().await?, Some(purpose)).await
+        Idle::open(self.acquire_besides().await?, Some(purpose)).await
+    }
+
+    /// Whether somebody waits for a place or a connection, or would have to.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.places.are_waited_for() || !self.has_connections_left()
     }
 
     /// Whether the pool has a connection for whoever asks, so that nobody waits for one.
@@ -111,7 +116,7 @@ impl<DB: Ledger> LedgerAccess<DB> {
         !pool.is_closed() && (has_room || pool.num_idle() > 0)
     }
 
-    async fn hold(&self, may_be_begun: bool) -> Result<Held<DB>, LedgerError> {
+    async fn acquire(&self, may_be_begun: bool) -> Result<Taken<DB>, LedgerError> {
         self.in_time(async {
             let (place, handed_on) = match may_be_begun {
                 true => self.places.take_begun().await,
@@ -119,49 +124,49 @@ impl<DB: Ledger> LedgerAccess<DB> {
             }
             .ok_or(sqlx::Error::PoolClosed)?;
             Ok(match handed_on {
-                Some(held) => held.taken_over(self, place),
-                None => Held::new(self.pool.acquire().await?, self, Some(place)).await,
+                Some(taken) => taken.taken_over(self, place),
+                None => Taken::new(self.pool.acquire().await?, self, Some(place)).await,
             })
         })
         .await
     }
 
-    async fn hold_besides(&self) -> Result<Held<DB>, LedgerError> {
+    async fn acquire_besides(&self) -> Result<Taken<DB>, LedgerError> {
         if DB::HAS_ONE_WRITER {
-            return self.hold(false).await;
+            return self.acquire(false).await;
         }
-        self.in_time(async { Ok(Held::new(self.pool.acquire().await?, self, None).await) })
+        self.in_time(async { Ok(Taken::new(self.pool.acquire().await?, self, None).await) })
             .await
     }
 
     async fn in_time(
         &self,
-        held: impl Future<Output = Result<Held<DB>, sqlx::Error>>,
-    ) -> Result<Held<DB>, LedgerError> {
-        let held = timeout(self.limits.acquire_time_max, held).await;
-        Ok(held.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+        taken: impl Future<Output = Result<Taken<DB>, sqlx::Error>>,
+    ) -> Result<Taken<DB>, LedgerError> {
+        let taken = timeout(self.limits.acquire_time_max, taken).await;
+        Ok(taken.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
     }
 }
 
 impl<DB: Ledger> Idle<DB> {
     pub(crate) fn on(&mut self) -> On<'_, DB> {
-        self.held.on()
+        self.taken.on()
     }
 
     /// A statement that is not persistent is prepared and executed in two messages: PgBouncer may have
     /// another server execute it, unless a transaction is open.
-    async fn open(mut held: Held<DB>, transaction: Option<Purpose>) -> Result<Self, LedgerError> {
-        held.state = State::InUse;
-        let is_persistent = held.access.is_persistent;
+    async fn open(mut taken: Taken<DB>, transaction: Option<Purpose>) -> Result<Self, LedgerError> {
+        taken.state = State::InUse;
+        let is_persistent = taken.access.is_persistent;
         let purpose = transaction.or((!is_persistent).then_some(Purpose::Besides));
         let purpose = purpose.filter(|_| !DB::HAS_ONE_WRITER);
         if let Some(purpose) = purpose {
-            let begin = DB::begin_statement(&held.access.limits, purpose);
-            let begun = DB::TransactionManager::begin(held.connection_mut(), Some(begin));
+            let begin = DB::begin_statement(&taken.access.limits, purpose);
+            let begun = DB::TransactionManager::begin(taken.connection_mut(), Some(begin));
             within_statement(async { Ok(begun.await?) }).await?;
         }
         Ok(Self {
-            held,
+            taken,
             is_in_transaction: purpose.is_some(),
         })
     }
@@ -174,10 +179,10 @@ impl<DB: Ledger> Idle<DB> {
     ) -> Result<T, LedgerError> {
         let done = done?;
         if self.is_in_transaction {
-            let committed = DB::TransactionManager::commit(self.held.connection_mut());
+            let committed = DB::TransactionManager::commit(self.taken.connection_mut());
             within_statement(async { committed.await.map_err(LedgerError::of_commit) }).await?;
         }
-        self.held.state = State::Idle;
+        self.taken.state = State::Idle;
         Ok(done)
     }
 }

@@ -7,13 +7,13 @@ mod access;
 mod deliveries;
 mod error;
 mod handover;
-mod held;
 mod inbox;
 mod places;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
 mod sqlite;
+mod taken;
 mod transaction;
 
 use std::{
@@ -341,10 +341,12 @@ pub trait Backend: Database {
     ) -> impl Future<Output = Result<Readmission, LedgerError>> + Send;
 
     /// Keeps an event in the inbox, as quarantined. False: what is there under its id stays, because it
-    /// waits for a worker, is dead, or because the event was not claimed.
+    /// waits for a worker, is dead, or because the event was not claimed. The reason is a code.
     fn quarantine(
         on: On<'_, Self>,
-        inbox: &InboxEntry<'_>,
+        arrival: &Arrival<'_>,
+        is_claimed: bool,
+        reason: &str,
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Whether the inbox has this event, and not its twin.
@@ -434,7 +436,7 @@ const ABANDONED_TIME_MARGIN: Duration = Duration::from_secs(10);
 pub enum Purpose {
     /// To claim an event that has arrived, before anything else.
     Claim,
-    /// To take a quarantined event out of the inbox, and claim it.
+    /// To do what an operator wants with an event that is kept.
     Release,
     /// To take an event out of the inbox for a worker, and claim it.
     Dequeue,
@@ -567,41 +569,6 @@ pub struct ObjectRow<'a> {
     pub(crate) endpoint: &'a str,
     pub(crate) created_unix: i64,
     pub(crate) is_deleted: bool,
-}
-
-/// The row of an event in `stripe_inbox`.
-pub struct InboxEntry<'a> {
-    pub(crate) entry: Entry<'a>,
-    pub(crate) object_id: Option<String>,
-    /// The bytes exactly as signed.
-    pub(crate) payload: &'a [u8],
-    pub(crate) is_claimed: bool,
-    /// Why it is kept: a code, which holds nothing of the event.
-    pub(crate) reason: &'a str,
-}
-
-impl<'a> InboxEntry<'a> {
-    /// Of an event that was claimed, unless it is not deduplicated.
-    pub(crate) fn new(event: &'a Event, endpoint: &'a str, reason: &'a str) -> Self {
-        Self {
-            is_claimed: event.is_deduplicated(),
-            entry: Entry::new(event, endpoint),
-            object_id: event.object_id(),
-            payload: event.bytes(),
-            reason,
-        }
-    }
-}
-
-impl fmt::Debug for InboxEntry<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("InboxEntry")
-            .field("entry", &self.entry)
-            .field("object_id", &self.object_id)
-            .field("payload_bytes", &self.payload.len())
-            .field("reason", &self.reason)
-            .finish()
-    }
 }
 
 pub(crate) fn unix_seconds(at: SystemTime) -> Option<i64> {

@@ -5,7 +5,7 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Ledger, held::Held};
+use super::{Ledger, taken::Taken};
 
 /// Leave to hold a connection for an event, for fewer at a time than the pool has; waited for in turn.
 ///
@@ -23,7 +23,7 @@ struct Queue<DB: Ledger> {
     waiting: usize,
     /// For a place, whatever they want it for.
     waiting_for_places: usize,
-    handed_on: Vec<Held<DB>>,
+    handed_on: Vec<Taken<DB>>,
 }
 
 /// One who waits.
@@ -54,13 +54,13 @@ impl<DB: Ledger> Places<DB> {
     }
 
     /// Likewise, for whoever can go on with a transaction that somebody else has begun.
-    pub(super) async fn take_begun(&self) -> Option<(OwnedSemaphorePermit, Option<Held<DB>>)> {
+    pub(super) async fn take_begun(&self) -> Option<(OwnedSemaphorePermit, Option<Taken<DB>>)> {
         self.wait(true).await
     }
 
     /// Whoever has got a place takes what is handed on, or it would keep a connection beside that of the
     /// place.
-    async fn wait(&self, for_begun: bool) -> Option<(OwnedSemaphorePermit, Option<Held<DB>>)> {
+    async fn wait(&self, for_begun: bool) -> Option<(OwnedSemaphorePermit, Option<Taken<DB>>)> {
         let _waiting = Waiting::of(self, for_begun);
         let place = Arc::clone(&self.free).acquire_owned().await.ok()?;
         let handed_on = self.lock().handed_on.pop();
@@ -80,15 +80,15 @@ impl<DB: Ledger> Places<DB> {
 
     /// Hands a connection inside a transaction on that nobody has used. Whoever takes it has, or gets, a
     /// place of its own.
-    pub(super) fn hand_on(&self, held: Held<DB>) {
+    pub(super) fn hand_on(&self, taken: Taken<DB>) {
         let mut queue = self.lock();
         if queue.handed_on.len() < queue.waiting {
-            queue.handed_on.push(held);
+            queue.handed_on.push(taken);
             return;
         }
         // Whoever waited has gone. Ended outside the lock.
         drop(queue);
-        drop(held);
+        drop(taken);
     }
 
     /// A queue is whole between any two of its operations, so a poisoned lock means nothing.
@@ -140,35 +140,27 @@ impl<DB: Ledger> fmt::Debug for Places<DB> {
 #[cfg(all(test, feature = "sqlite"))]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::poll;
     use sqlx::{Sqlite, sqlite::SqlitePoolOptions};
     use sqlx_core::transaction::TransactionManager;
 
     use super::*;
-    use crate::ledger::{LedgerAccess, Limits, held::State};
+    use crate::ledger::{LedgerAccess, Limits, taken::State};
 
     async fn access() -> LedgerAccess<Sqlite> {
         let pool = SqlitePoolOptions::new().max_connections(1);
         let pool = pool.connect("sqlite::memory:").await.unwrap();
-        let time_max = Duration::from_secs(5);
-        let limits = Limits {
-            acquire_time_max: time_max,
-            claim_wait_max: time_max,
-            handler_time_max: time_max,
-        };
-        LedgerAccess::new(pool, limits)
+        LedgerAccess::new(pool, Limits::default())
     }
 
     /// A connection inside a transaction that nobody has used.
-    async fn begun(access: &LedgerAccess<Sqlite>) -> Held<Sqlite> {
+    async fn begun(access: &LedgerAccess<Sqlite>) -> Taken<Sqlite> {
         let connection = access.pool.acquire().await.unwrap();
-        let mut held = Held::new(connection, access, None).await;
-        let begun = sqlx::sqlite::SqliteTransactionManager::begin(held.connection_mut(), None);
+        let mut taken = Taken::new(connection, access, None).await;
+        let begun = sqlx::sqlite::SqliteTransactionManager::begin(taken.connection_mut(), None);
         begun.await.unwrap();
-        held.state = State::Begun;
-        held
+        taken.state = State::Begun;
+        taken
     }
 
     /// The only connection of the pool is back, and in no transaction.
@@ -187,7 +179,7 @@ mod tests {
         assert!(!access.places.are_waited_for_begun());
         drop(place);
         let (_place, handed_on) = waiting.await.unwrap();
-        assert!(handed_on.is_some_and(|held| held.state == State::Begun));
+        assert!(handed_on.is_some_and(|taken| taken.state == State::Begun));
         assert!(is_back(&access).await);
     }
 

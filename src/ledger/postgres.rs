@@ -6,8 +6,8 @@ use sqlx::{
 };
 
 use super::{
-    Action, Backend, End, Entry, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose,
-    Readmission, bind_entry, keep, run, shared_statements, transaction::STATEMENT_TIME_MAX,
+    Action, Arrival, Backend, End, Entry, LedgerError, Limits, ObjectRow, On, Purpose, Readmission,
+    bind_entry, keep, run, shared_statements, transaction::STATEMENT_TIME_MAX,
 };
 
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -251,19 +251,24 @@ impl Backend for Postgres {
         })
     }
 
-    async fn quarantine(on: On<'_, Self>, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
+    async fn quarantine(
+        on: On<'_, Self>,
+        arrival: &Arrival<'_>,
+        is_claimed: bool,
+        reason: &str,
+    ) -> Result<bool, LedgerError> {
         let (insert, entry) = (
             query(keep!(
                 "to_timestamp($6)",
                 "cast(extract(epoch from clock_timestamp()) * 1000000 as bigint)"
             )),
-            &inbox.entry,
+            &arrival.entry,
         );
         let kept = bind_entry!(insert, entry, entry.created_unix)
-            .bind(inbox.object_id.as_deref())
-            .bind(inbox.payload)
-            .bind(inbox.reason)
-            .bind(inbox.is_claimed)
+            .bind(arrival.object_id.as_deref())
+            .bind(arrival.payload)
+            .bind(reason)
+            .bind(is_claimed)
             .persistent(on.persistent)
             .execute(on.connection)
             .await

@@ -9,7 +9,7 @@ use sqlx::{
 };
 
 use super::{
-    Action, Backend, End, Entry, HeldBy, InboxEntry, LedgerError, Limits, ObjectRow, On, Purpose,
+    Action, Arrival, Backend, End, Entry, HeldBy, LedgerError, Limits, ObjectRow, On, Purpose,
     Readmission, bind_entry, keep, run, shared_statements,
 };
 
@@ -139,19 +139,24 @@ impl Backend for Sqlite {
         }
     }
 
-    async fn quarantine(on: On<'_, Self>, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
+    async fn quarantine(
+        on: On<'_, Self>,
+        arrival: &Arrival<'_>,
+        is_claimed: bool,
+        reason: &str,
+    ) -> Result<bool, LedgerError> {
         let (insert, entry) = (
             query(keep!(
                 "$6",
                 "cast(1000000 * unixepoch('subsec') as integer)"
             )),
-            &inbox.entry,
+            &arrival.entry,
         );
         let kept = bind_entry!(insert, entry, entry.created_unix_ms())
-            .bind(inbox.object_id.as_deref())
-            .bind(inbox.payload)
-            .bind(inbox.reason)
-            .bind(inbox.is_claimed)
+            .bind(arrival.object_id.as_deref())
+            .bind(arrival.payload)
+            .bind(reason)
+            .bind(is_claimed)
             .persistent(on.persistent)
             .execute(on.connection)
             .await

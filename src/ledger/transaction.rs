@@ -4,26 +4,26 @@ use sqlx_core::transaction::TransactionManager;
 use tokio::time::timeout;
 
 use super::{
-    Action, End, Entry, InboxEntry, Lease, Ledger, LedgerError, On, Purpose, Readmission,
-    held::{Held, State},
+    Action, Arrival, End, Entry, Lease, Ledger, LedgerError, On, Purpose, Readmission,
+    taken::{State, Taken},
 };
 
 /// Longest that one of the crate's own statements may take, waiting for a claim aside. They touch
-/// one row by its key; a database that needs ten seconds for that is not there.
+/// a row by its key, or some hundred of them; a database that needs ten seconds for that is not there.
 pub(super) const STATEMENT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A transaction on a connection of the pool, from BEGIN to its end. Dropped before it was committed or
-/// rolled back, it closes its connection: see [`Held`].
+/// rolled back, it closes its connection: see [`Taken`].
 pub(crate) struct LedgerTransaction<DB: Ledger> {
-    held: Held<DB>,
+    taken: Taken<DB>,
     purpose: Purpose,
 }
 
 impl<DB: Ledger> LedgerTransaction<DB> {
     /// Opens a transaction in one round trip, unless it is open.
-    pub(super) async fn begin(held: Held<DB>, purpose: Purpose) -> Result<Self, LedgerError> {
-        let mut transaction = Self { held, purpose };
-        if transaction.held.state != State::Begun {
+    pub(super) async fn begin(taken: Taken<DB>, purpose: Purpose) -> Result<Self, LedgerError> {
+        let mut transaction = Self { taken, purpose };
+        if transaction.taken.state != State::Begun {
             transaction.open().await?;
         }
         Ok(transaction.entered())
@@ -31,15 +31,15 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
     /// From here on its state is not known.
     pub(super) fn entered(mut self) -> Self {
-        self.held.state = State::InUse;
+        self.taken.state = State::InUse;
         self
     }
 
     async fn open(&mut self) -> Result<(), LedgerError> {
-        self.held.state = State::InUse;
-        let begin = DB::begin_statement(&self.held.access.limits, self.purpose);
-        let begun = DB::TransactionManager::begin(self.held.connection_mut(), Some(begin));
-        within(STATEMENT_TIME_MAX, async { Ok(begun.await?) }).await
+        self.taken.state = State::InUse;
+        let begin = DB::begin_statement(&self.taken.access.limits, self.purpose);
+        let begun = DB::TransactionManager::begin(self.taken.connection_mut(), Some(begin));
+        within_statement(async { Ok(begun.await?) }).await
     }
 
     /// Writes the entry of an event. False: it is there already.
@@ -47,19 +47,19 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Waits for a transaction that has written it and not ended yet.
     pub(crate) async fn claim(&mut self, entry: &Entry<'_>) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let limits = self.held.access.limits;
+        let limits = self.taken.access.limits;
         let claimed = DB::claim(self.on(), entry, &limits);
-        self.held.seal = within(time_max, claimed).await?;
-        if cfg!(axum_stripe_webhook_without = "transaction") && self.held.seal.is_some() {
+        self.taken.seal = within(time_max, claimed).await?;
+        if cfg!(axum_stripe_webhook_without = "transaction") && self.taken.seal.is_some() {
             self.commit().await?;
             self.open().await?;
             self.skip_claim().await?;
         }
-        Ok(self.held.seal.is_some())
+        Ok(self.taken.seal.is_some())
     }
 
     fn claim_time_max(&self) -> Duration {
-        let wait_max = self.held.access.limits.claim_wait_max;
+        let wait_max = self.taken.access.limits.claim_wait_max;
         wait_max.saturating_add(STATEMENT_TIME_MAX)
     }
 
@@ -83,9 +83,9 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
     /// Does without an entry, for an event that is not deduplicated.
     pub(crate) async fn skip_claim(&mut self) -> Result<(), LedgerError> {
-        let limits = self.held.access.limits;
+        let limits = self.taken.access.limits;
         let sealed = DB::seal(self.on(), &limits);
-        self.held.seal = Some(within(STATEMENT_TIME_MAX, sealed).await?);
+        self.taken.seal = Some(within_statement(sealed).await?);
         Ok(())
     }
 
@@ -97,12 +97,12 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         lease: &Lease,
         is_claimed: bool,
     ) -> Result<Option<bool>, LedgerError> {
-        let (limits, time_max) = (self.held.access.limits, self.claim_time_max());
+        let (limits, time_max) = (self.taken.access.limits, self.claim_time_max());
         let dequeued = DB::dequeue(self.on(), entry, lease, is_claimed, &limits);
         let Some((is_claimed_now, seal)) = within(time_max, dequeued).await? else {
             return Ok(None);
         };
-        self.held.seal = Some(seal);
+        self.taken.seal = Some(seal);
         if is_claimed_now || !is_claimed {
             return Ok(Some(true));
         }
@@ -155,9 +155,13 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// Keeps an event that was claimed, or that needs no claim, in the inbox.
     ///
     /// False: its entry there waits for a worker, or is dead.
-    pub(crate) async fn quarantine(&mut self, inbox: &InboxEntry<'_>) -> Result<bool, LedgerError> {
-        let kept = DB::quarantine(self.on(), inbox);
-        within(STATEMENT_TIME_MAX, kept).await
+    pub(crate) async fn quarantine(
+        &mut self,
+        arrival: &Arrival<'_>,
+        is_claimed: bool,
+        reason: &str,
+    ) -> Result<bool, LedgerError> {
+        within_statement(DB::quarantine(self.on(), arrival, is_claimed, reason)).await
     }
 
     /// Takes a quarantined event with these bytes out of the inbox and out of the ledger, to be claimed
@@ -187,7 +191,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
         action: &Action<'_>,
     ) -> Result<bool, LedgerError> {
         let time_max = self.claim_time_max();
-        let given_up = DB::give_up(self.on(), event_id, endpoint);
+        let given_up = DB::discard_held(self.on(), event_id, endpoint);
         within(time_max, given_up).await?;
         self.remove_quarantined(event_id, endpoint, None, action)
             .await
@@ -206,7 +210,7 @@ impl<DB: Ledger> LedgerTransaction<DB> {
             return Ok(false);
         }
         let recorded = DB::record(self.on(), event_id, endpoint, action);
-        within(STATEMENT_TIME_MAX, recorded).await?;
+        within_statement(recorded).await?;
         Ok(true)
     }
 
@@ -214,19 +218,16 @@ impl<DB: Ledger> LedgerTransaction<DB> {
     /// commits it.
     pub(crate) async fn commit(&mut self) -> Result<(), LedgerError> {
         self.close().await?;
-        let committed = DB::TransactionManager::commit(self.held.connection_mut());
-        within(STATEMENT_TIME_MAX, async {
-            committed.await.map_err(LedgerError::of_commit)
-        })
-        .await?;
-        self.held.state = State::Idle;
+        let committed = DB::TransactionManager::commit(self.taken.connection_mut());
+        within_statement(async { committed.await.map_err(LedgerError::of_commit) }).await?;
+        self.taken.state = State::Idle;
         Ok(())
     }
 
     /// Likewise; and begins a transaction for this in the same round trip, if the connection may stay out of
     /// the pool.
     pub(crate) async fn commit_and_begin(&mut self, next: Purpose) -> Result<(), LedgerError> {
-        if !self.held.may_be_handed_on() {
+        if !self.taken.may_be_handed_on() {
             return self.commit().await;
         }
         self.close().await?;
@@ -235,28 +236,24 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
     /// Rolls back what has claimed nothing, and begins likewise.
     pub(crate) async fn rollback_and_begin(&mut self, next: Purpose) -> Result<(), LedgerError> {
-        if self.held.seal.is_some() || !self.held.may_be_handed_on() {
+        if self.taken.seal.is_some() || !self.taken.may_be_handed_on() {
             return self.rollback().await;
         }
         self.end_and_begin(End::Rollback, next).await
     }
 
     async fn end_and_begin(&mut self, end: End, next: Purpose) -> Result<(), LedgerError> {
-        let begin = DB::begin_statement(&self.held.access.limits, next);
-        within(
-            STATEMENT_TIME_MAX,
-            DB::end_and_begin(self.held.on(), end, begin),
-        )
-        .await?;
+        let begin = DB::begin_statement(&self.taken.access.limits, next);
+        within_statement(DB::end_and_begin(self.taken.on(), end, begin)).await?;
         self.purpose = next;
-        self.held.begun_again();
+        self.taken.begun_again();
         Ok(())
     }
 
     async fn close(&mut self) -> Result<(), LedgerError> {
-        let (on, seal) = self.held.sealed();
+        let (on, seal) = self.taken.sealed();
         let seal = seal.ok_or(LedgerError::Ended)?;
-        let closed = within(STATEMENT_TIME_MAX, DB::close(on, seal)).await;
+        let closed = within_statement(DB::close(on, seal)).await;
         if !cfg!(axum_stripe_webhook_without = "last_statement") {
             closed?;
         }
@@ -265,60 +262,60 @@ impl<DB: Ledger> LedgerTransaction<DB> {
 
     /// Rolls back, so that the connection can go back to the pool.
     pub(crate) async fn rollback(&mut self) -> Result<(), LedgerError> {
-        if let (on, Some(seal)) = self.held.sealed() {
-            within(STATEMENT_TIME_MAX, DB::disarm(on, seal)).await?;
+        if let (on, Some(seal)) = self.taken.sealed() {
+            within_statement(DB::disarm(on, seal)).await?;
         }
         self.refuse_open_savepoint()?;
-        let rolled_back = DB::TransactionManager::rollback(self.held.connection_mut());
-        within(STATEMENT_TIME_MAX, async { Ok(rolled_back.await?) }).await?;
-        self.held.state = State::Idle;
+        let rolled_back = DB::TransactionManager::rollback(self.taken.connection_mut());
+        within_statement(async { Ok(rolled_back.await?) }).await?;
+        self.taken.state = State::Idle;
         Ok(())
     }
 
     /// Gives the connection back: to whoever waits for the transaction that was begun in it, or to the
     /// pool.
     pub(crate) fn hand_on(self) {
-        self.held.hand_on();
+        self.taken.hand_on();
     }
 
     /// Whether another transaction was begun in the place of the one that was committed.
     pub(crate) fn is_begun_again(&self) -> bool {
-        self.held.state == State::Begun
+        self.taken.state == State::Begun
     }
 
     /// Whether somebody waits for a transaction to claim in.
     pub(crate) fn is_waited_for(&self) -> bool {
-        self.held.access.places.are_waited_for_begun()
+        self.taken.access.places.are_waited_for_begun()
     }
 
     /// Whether somebody waits for its place, whatever for.
     pub(crate) fn is_in_the_way(&self) -> bool {
-        self.held.access.places.are_waited_for()
+        self.taken.access.places.are_waited_for()
     }
 
     /// Whether it was committed or rolled back: the connection is in no transaction any more, or in
     /// somebody else's.
     pub(crate) fn has_ended(&self) -> bool {
-        self.held.state != State::InUse
+        self.taken.state != State::InUse
     }
 
     pub(crate) fn on(&mut self) -> On<'_, DB> {
-        self.held.on()
+        self.taken.on()
     }
 
     pub(crate) fn connection(&self) -> &DB::Connection {
-        self.held.connection()
+        self.taken.connection()
     }
 
     pub(crate) fn connection_mut(&mut self) -> &mut DB::Connection {
-        self.held.connection_mut()
+        self.taken.connection_mut()
     }
 
     /// A savepoint that the handler left open would take the COMMIT or ROLLBACK for itself.
     ///
     /// Asked after a statement, because on SQLite a dropped savepoint is released by a thread.
     fn refuse_open_savepoint(&self) -> Result<(), LedgerError> {
-        match DB::TransactionManager::get_transaction_depth(self.held.connection()) {
+        match DB::TransactionManager::get_transaction_depth(self.taken.connection()) {
             1 => Ok(()),
             _ => Err(LedgerError::Ended),
         }

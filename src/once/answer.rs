@@ -30,7 +30,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// Those that Stripe gets.
+    /// Those that Stripe gets of the layer.
     #[cfg(test)]
     const TO_STRIPE: [Self; 17] = [
         Self::Duplicate,

@@ -28,8 +28,8 @@ use crate::{
     extract::{VerifiedStripeEvent, VerifiedUpstream},
     guard::StopReason,
     ledger::{
-        Entry, Handover, HeldBy, InboxEntry, Lease, Ledger, LedgerError, LedgerTransaction,
-        Purpose, within_statement,
+        Arrival, Entry, Handover, HeldBy, Lease, Ledger, LedgerError, LedgerTransaction, Purpose,
+        within_statement,
     },
     telemetry,
 };
@@ -40,10 +40,10 @@ pub(crate) struct Delivery<DB: Ledger> {
     pub(super) event: VerifiedStripeEvent,
     pub(super) endpoint: Arc<str>,
     pub(super) source: Source,
-    /// `None` if the event is not deduplicated, or comes from the inbox. It leaves when nothing of the
-    /// delivery runs any more, and so does the admission.
     /// Where a worker's event takes its transaction from, and leaves the next one.
     pub(super) handover: Option<Handover<DB>>,
+    /// `None` if the event is not deduplicated, or comes from the inbox. It leaves when nothing of the
+    /// delivery runs any more, and so does the admission.
     pub(super) _in_flight: Option<InFlightEvent>,
     pub(super) _admission: Option<OwnedSemaphorePermit>,
 }
@@ -231,10 +231,13 @@ impl<DB: Ledger> Delivery<DB> {
 
     async fn keep(&self, by: HeldBy, reason: &str) -> Result<(), Outcome> {
         let mut transaction = self.begin(Some(by)).await?;
-        let kept = InboxEntry::new(&self.event, &self.endpoint, reason);
-        if !transaction.quarantine(&kept).await? && kept.is_claimed {
+        let key = self.event.deduplication_id();
+        let arrival = Arrival::new(&self.event, &self.endpoint, key);
+        let is_claimed = self.event.is_deduplicated();
+        let is_kept = transaction.quarantine(&arrival, is_claimed, reason).await?;
+        if !is_kept && is_claimed {
             // Stored before: whoever works the inbox off will see for himself.
-            let is_there = DB::is_stored(transaction.on(), &kept.entry);
+            let is_there = DB::is_stored(transaction.on(), &arrival.entry);
             let is_there = within_statement(is_there).await?;
             roll_back(transaction.rollback()).await?;
             return Err(Outcome::Answer(match is_there {
@@ -252,7 +255,7 @@ impl<DB: Ledger> Delivery<DB> {
         let is_claimed = self.event.is_deduplicated();
         let mut transaction = self.processor.ledger.begin(Purpose::Dequeue).await?;
         let held = transaction.hold(&entry, lease, is_claimed, reason).await?;
-        self.keep_lease(&mut transaction, held).await?;
+        self.unless_lost(&mut transaction, held).await?;
         Ok(transaction.commit().await?)
     }
 
@@ -348,12 +351,12 @@ impl<DB: Ledger> Delivery<DB> {
         let dequeued = transaction
             .dequeue(&self.entry(), lease, is_claimed)
             .await?;
-        self.keep_lease(&mut transaction, dequeued).await?;
+        self.unless_lost(&mut transaction, dequeued).await?;
         Ok(transaction)
     }
 
     /// `None`: somebody else has the entry by now, and nothing here counts any more.
-    async fn keep_lease(
+    async fn unless_lost(
         &self,
         transaction: &mut LedgerTransaction<DB>,
         done: Option<bool>,

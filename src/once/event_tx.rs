@@ -204,8 +204,6 @@ impl IntoResponse for EventTxRejection {
 
 #[cfg(all(test, feature = "sqlite"))]
 mod tests {
-    use std::time::Duration;
-
     use sqlx::{Sqlite, sqlite::SqlitePoolOptions};
 
     use super::*;
@@ -216,12 +214,7 @@ mod tests {
     async fn a_transaction_that_has_ended_is_not_offered_any_more() {
         let pool = SqlitePoolOptions::new().max_connections(1);
         let pool = pool.connect("sqlite::memory:").await.unwrap();
-        let limits = Limits {
-            acquire_time_max: Duration::from_secs(5),
-            claim_wait_max: Duration::from_secs(5),
-            handler_time_max: Duration::from_secs(5),
-        };
-        let transaction = LedgerAccess::<Sqlite>::new(pool, limits)
+        let transaction = LedgerAccess::<Sqlite>::new(pool, Limits::default())
             .begin(Purpose::Claim)
             .await;
         let transaction = Arc::new(Mutex::new(transaction.unwrap()));

@@ -1,4 +1,4 @@
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use axum_core::response::ErrorResponse;
 use sqlx::Pool;
@@ -78,6 +78,8 @@ pub const DELIVERIES_MAX_DEFAULT: usize = 256;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Debug)]
+#[must_use = "a layer does nothing until it is put on a route"]
 pub struct ProcessOnceLayer<DB: Ledger> {
     pub(super) receiver: Receiver,
     pub(super) processor: Processor<DB>,
@@ -88,7 +90,6 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     ///
     /// The tables must be there: see [`migrate`](crate::migrate). A pool for SQLite must be of a
     /// file: what is in memory goes with its connection, and the layer closes connections.
-    #[must_use]
     pub fn new(pool: Pool<DB>, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         Self {
             receiver: Receiver::new(verifier),
@@ -105,14 +106,12 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// A destination of snapshot events and one of thin events that share a label share their
     /// events: whichever form is processed first, **the other is then a duplicate**. One that is ignored
     /// or unhandled is not in the way of the other; a handler that answers it with a plain 200 is.
-    #[must_use]
     pub fn endpoint(mut self, label: impl Into<Arc<str>>) -> Self {
         self.receiver.label(label.into());
         self
     }
 
     /// Takes another verifier, for a further endpoint with a secret of its own.
-    #[must_use]
     pub fn verifier(mut self, verifier: impl ProvideVerifier + Send + Sync + 'static) -> Self {
         self.receiver.verifier = Arc::new(verifier);
         self
@@ -126,7 +125,6 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// event passes, it is processed, and leaves the inbox: from another endpoint with another API
     /// version, say, or redelivered after the guards were changed. Of the events that share an id and
     /// are [not deduplicated](crate::once#not-deduplicated) the first is kept.
-    #[must_use]
     pub fn guards(mut self, guards: Guards) -> Self {
         self.receiver.guards = guards;
         self
@@ -178,7 +176,6 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// ProcessOnceLayer::new(pool, verifier).prepare(move |event| fetch(stripe.clone(), event))
     /// # }
     /// ```
-    #[must_use]
     pub fn prepare<F, Fut, T, E>(mut self, step: F) -> Self
     where
         F: Fn(VerifiedStripeEvent) -> Fut + Send + Sync + 'static,
@@ -191,28 +188,24 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     }
 
     /// See [`PREPARE_TIME_MAX_DEFAULT`].
-    #[must_use]
     pub fn prepare_time_max(mut self, limit: Duration) -> Self {
         self.processor.prepare_time_max = limit;
         self
     }
 
     /// See [`HANDLER_TIME_MAX_DEFAULT`].
-    #[must_use]
     pub fn handler_time_max(mut self, limit: Duration) -> Self {
         self.processor.ledger.limits.handler_time_max = limit;
         self
     }
 
     /// See [`CLAIM_WAIT_MAX_DEFAULT`]. On SQLite the wait is the connection's `busy_timeout`.
-    #[must_use]
     pub fn claim_wait_max(mut self, limit: Duration) -> Self {
         self.processor.ledger.limits.claim_wait_max = limit;
         self
     }
 
     /// See [`ACQUIRE_TIME_MAX_DEFAULT`].
-    #[must_use]
     pub fn acquire_time_max(mut self, limit: Duration) -> Self {
         self.processor.ledger.limits.acquire_time_max = limit;
         self
@@ -223,21 +216,18 @@ impl<DB: Ledger> ProcessOnceLayer<DB> {
     /// Behind PgBouncer before 1.21 in transaction mode, `false`: a prepared statement is then met on
     /// another server connection. The handlers' own statements want `.persistent(false)` likewise, and
     /// [`migrate`](crate::migrate) a direct connection.
-    #[must_use]
     pub fn persistent_statements(mut self, persistent: bool) -> Self {
         self.processor.ledger.is_persistent = persistent;
         self
     }
 
     /// See [`BODY_TIME_MAX_DEFAULT`].
-    #[must_use]
     pub fn body_time_max(mut self, limit: Duration) -> Self {
         self.receiver.body_time_max = limit;
         self
     }
 
     /// See [`DELIVERIES_MAX_DEFAULT`]. At least one.
-    #[must_use]
     pub fn deliveries_max(mut self, limit: usize) -> Self {
         self.processor.deliveries_max(limit);
         self
@@ -284,14 +274,5 @@ impl<DB: Ledger> Clone for ProcessOnceLayer<DB> {
             receiver: self.receiver.clone(),
             processor: self.processor.clone(),
         }
-    }
-}
-
-impl<DB: Ledger> fmt::Debug for ProcessOnceLayer<DB> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessOnceLayer")
-            .field("receiver", &self.receiver)
-            .field("processor", &self.processor)
-            .finish()
     }
 }

@@ -1,6 +1,5 @@
 use std::{
     convert::Infallible,
-    fmt,
     future::Future,
     mem,
     pin::Pin,
@@ -12,12 +11,13 @@ use axum_core::{
     extract::Request,
     response::{IntoResponse, Response},
 };
+use http::request::Parts;
 use tower_service::Service;
 use tracing::{Instrument, Span};
 
 use super::{
     answer::Answer,
-    delivery::Source,
+    delivery::{Delivery, Source},
     layer::ProcessOnceLayer,
     processor::Processor,
     receiver::{Genuine, Guarded},
@@ -29,6 +29,7 @@ use crate::{
 };
 
 /// The service that [`ProcessOnceLayer`] makes.
+#[derive(Debug)]
 pub struct ProcessOnce<S, DB: Ledger> {
     inner: S,
     layer: Arc<ProcessOnceLayer<DB>>,
@@ -75,15 +76,43 @@ where
     }
 }
 
-/// Runs a verified delivery in a task of its own: dropped half way, as this future is when the
-/// client disconnects, it would leave a connection of the pool inside a transaction.
-///
-/// Boxed, because it is large: each future around it would have room for it twice, and copy it.
+/// Runs a verified delivery.
 pub(crate) async fn process<S, DB>(processor: Processor<DB>, inner: S, genuine: Genuine) -> Response
 where
     S: Service<Request, Response: IntoResponse, Error: Into<Infallible>, Future: Send>,
     S: Send + 'static,
     DB: Ledger,
+{
+    deliver(processor, genuine, |delivery, parts| {
+        delivery.run(inner, parts)
+    })
+    .await
+}
+
+/// Keeps what a guard has stopped.
+pub(crate) async fn keep_stopped<DB: Ledger>(
+    processor: Processor<DB>,
+    genuine: Genuine,
+    reason: StopReason,
+) -> Response {
+    deliver(processor, genuine, |delivery, _| {
+        delivery.keep_stopped(reason)
+    })
+    .await
+}
+
+/// Runs a delivery in a task of its own: dropped half way, as this future is when the client disconnects, it
+/// would leave a connection of the pool inside a transaction.
+///
+/// Boxed, because it is large: each future around it would have room for it twice, and copy it.
+async fn deliver<DB, F>(
+    processor: Processor<DB>,
+    genuine: Genuine,
+    run: impl FnOnce(Delivery<DB>, Parts) -> F,
+) -> Response
+where
+    DB: Ledger,
+    F: Future<Output = Response> + Send + 'static,
 {
     let Genuine {
         parts,
@@ -95,31 +124,8 @@ where
     let progress = Progress::begin(&endpoint);
     match processor.deliver(event, endpoint, Source::Arrived(received)) {
         Ok(delivery) => {
-            let run = Box::pin(delivery.run(inner, parts));
+            let run = Box::pin(run(delivery, parts));
             in_task(span, async move { progress.end(run.await) }).await
-        }
-        Err(answer) => progress.end(span.in_scope(|| telemetry::answered(answer, None))),
-    }
-}
-
-/// Keeps what a guard has stopped, in a task likewise.
-pub(crate) async fn keep_stopped<DB: Ledger>(
-    processor: Processor<DB>,
-    genuine: Genuine,
-    reason: StopReason,
-) -> Response {
-    let Genuine {
-        event,
-        endpoint,
-        received,
-        ..
-    } = genuine;
-    let span = telemetry::delivery_span(&event, &endpoint);
-    let progress = Progress::begin(&endpoint);
-    match processor.deliver(event, endpoint, Source::Arrived(received)) {
-        Ok(delivery) => {
-            let kept = Box::pin(delivery.keep_stopped(reason));
-            in_task(span, async move { progress.end(kept.await) }).await
         }
         Err(answer) => progress.end(span.in_scope(|| telemetry::answered(answer, None))),
     }
@@ -147,14 +153,5 @@ impl<S: Clone, DB: Ledger> Clone for ProcessOnce<S, DB> {
             inner: self.inner.clone(),
             layer: Arc::clone(&self.layer),
         }
-    }
-}
-
-impl<S: fmt::Debug, DB: Ledger> fmt::Debug for ProcessOnce<S, DB> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProcessOnce")
-            .field("inner", &self.inner)
-            .field("layer", &self.layer)
-            .finish()
     }
 }

@@ -14,6 +14,7 @@ use crate::telemetry;
 ///
 /// Handlers are axum's: any extractors, any answer. Nothing is checked before
 /// [`build`](Self::build).
+#[must_use = "a router is made by `build`"]
 pub struct EventRouterBuilder<S> {
     types: Vec<(String, Route<S>)>,
     prefixes: Vec<(String, BoxedHandler<S>)>,
@@ -25,7 +26,9 @@ pub struct EventRouterBuilder<S> {
 const UNKNOWN_MAX: usize = 50;
 
 /// Why a router cannot be built.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` is `Display`: it is what a `main` shows that returns it.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RouterError {
     /// A name has nothing in it.
@@ -59,6 +62,12 @@ pub enum RouterError {
         /// The one within it.
         longer: String,
     },
+}
+
+impl fmt::Debug for RouterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A name that was registered and that this version of the crate does not know.
@@ -95,7 +104,6 @@ impl<S: Clone + Send + Sync + 'static> EventRouterBuilder<S> {
     }
 
     /// Runs this handler for events of this type.
-    #[must_use]
     pub fn on<T: 'static>(mut self, event_type: &str, handler: impl Handler<T, S>) -> Self {
         let route = Route::Handler(boxed(handler));
         self.types.push((event_type.to_owned(), route));
@@ -104,7 +112,6 @@ impl<S: Clone + Send + Sync + 'static> EventRouterBuilder<S> {
 
     /// Runs this handler for events whose type begins so and is not registered itself. The prefix ends in
     /// a dot, and overlaps with no other: `customer.subscription.`.
-    #[must_use]
     pub fn on_prefix<T: 'static>(mut self, prefix: &str, handler: impl Handler<T, S>) -> Self {
         self.prefixes.push((prefix.to_owned(), boxed(handler)));
         self
@@ -112,7 +119,6 @@ impl<S: Clone + Send + Sync + 'static> EventRouterBuilder<S> {
 
     /// Answers events of these types with 200, and is not missed by
     /// [`coverage`](EventRouter::coverage).
-    #[must_use]
     pub fn ignore<'a>(mut self, event_types: impl IntoIterator<Item = &'a str>) -> Self {
         let ignored = event_types.into_iter();
         self.types
@@ -121,7 +127,6 @@ impl<S: Clone + Send + Sync + 'static> EventRouterBuilder<S> {
     }
 
     /// Runs this handler for all other events. The last one given counts.
-    #[must_use]
     pub fn fallback<T: 'static>(mut self, handler: impl Handler<T, S>) -> Self {
         self.fallback = Some(boxed(handler));
         self
@@ -129,7 +134,6 @@ impl<S: Clone + Send + Sync + 'static> EventRouterBuilder<S> {
 
     /// Adds names to the types that are known, so that nobody is warned of them: Stripe adds some every
     /// month.
-    #[must_use]
     pub fn known<'a>(mut self, event_types: impl IntoIterator<Item = &'a str>) -> Self {
         let known = event_types.into_iter().map(str::to_owned);
         self.known.extend(known);
@@ -138,7 +142,6 @@ impl<S: Clone + Send + Sync + 'static> EventRouterBuilder<S> {
 
     /// Gives all handlers their state, so that the router is a service, and a handler for routers of any
     /// state.
-    #[must_use]
     pub fn with_state<S2>(self, state: S) -> EventRouterBuilder<S2> {
         let given = |handler: BoxedHandler<S>| -> BoxedHandler<S2> {
             let state = state.clone();

@@ -112,7 +112,6 @@ impl<S> EventRouter<S> {
         clippy::new_ret_no_self,
         reason = "a router that is built has been checked, and one that is not cannot be served"
     )]
-    #[must_use]
     pub fn new() -> EventRouterBuilder<S>
     where
         S: Clone + Send + Sync + 'static,
@@ -210,11 +209,7 @@ impl<S> Routes<S> {
     }
 }
 
-/// Tells axum's handlers of one kind from another.
-#[derive(Clone, Copy, Debug)]
-pub struct ByEventType;
-
-impl<S: Clone + Send + Sync + 'static> Handler<ByEventType, S> for EventRouter<S> {
+impl<S: Clone + Send + Sync + 'static> Handler<(), S> for EventRouter<S> {
     type Future = BoxFuture<'static, Response>;
 
     fn call(self, request: Request, state: S) -> Self::Future {

@@ -30,7 +30,8 @@ pub enum VerifyError {
     /// service has changed. The `diagnosis` module tells which, of a delivery that was recorded.
     #[error(
         "no v1 signature fits the body under any signing secret \
-         ({well_formed} of {signatures} v1 have a signature's form; t is {})", before(*age_seconds)
+         ({well_formed} of {signatures} v1 have a signature's form; t is {}): \
+         a forgery, another endpoint's secret, or a body that was changed on its way", before(*age_seconds)
     )]
     SignatureMismatch {
         /// How many `v1` the header has.

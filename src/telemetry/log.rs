@@ -244,22 +244,17 @@ mod database {
     }
 
     fn passed_on(response: Response, done: &'static str, failed: &'static str) -> Response {
-        let outcome = match response.status().is_success() {
-            true => done,
-            false => failed,
-        };
-        match response.status().is_success() {
-            true => succeeded(done, &response),
-            false => {
-                line!(
-                    warn,
-                    "stripe delivery answered",
-                    OUTCOME = failed,
-                    STATUS = response.status().as_u16()
-                );
-            }
+        if response.status().is_success() {
+            succeeded(done, &response);
+            return with_outcome(response, done);
         }
-        with_outcome(response, outcome)
+        line!(
+            warn,
+            "stripe delivery answered",
+            OUTCOME = failed,
+            STATUS = response.status().as_u16()
+        );
+        with_outcome(response, failed)
     }
 
     fn succeeded(outcome: &'static str, response: &Response) {

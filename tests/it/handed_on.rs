@@ -1,7 +1,7 @@
 //! Under load a transaction begins with the end of the one before, on the same connection.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicUsize, Ordering},
 };
 
@@ -38,7 +38,9 @@ impl Crowded {
                 Box::pin(async { Ok(true) })
             });
         let pool = pool.connect(&fresh.url).await.unwrap();
-        let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| layer);
+        let endpoint = Endpoint::on(Arc::new(fresh), pool, handler, |layer| {
+            layer.acquire_time_max(WAIT_MAX)
+        });
         Self { endpoint, released }
     }
 
@@ -104,7 +106,7 @@ async fn a_connection_goes_through_the_pool_from_time_to_time() {
     let answers = crowded.deliver(ids(50), &door).await;
     assert_eq!(answers, [StatusCode::OK; 50]);
     crowded.endpoint.layer.drain().await;
-    assert!((4..=10).contains(&crowded.released()));
+    assert!((4..=25).contains(&crowded.released()));
 }
 
 /// Of a transaction that is over, nothing is met by the next: no setting, no mode, no row.
@@ -135,6 +137,8 @@ async fn what_is_handed_on_is_a_transaction_like_any_other() {
     .await;
     let answers = crowded.deliver(ids(5), &door).await;
     assert_eq!(answers, [StatusCode::OK; 5]);
+    crowded.all_are_idle().await;
+    assert_eq!(crowded.released(), 1);
     assert_eq!(crowded.endpoint.processed().await, (5, 5));
 }
 
@@ -197,13 +201,15 @@ async fn duplicates_hand_their_connection_on() {
     let door = Door::closed();
     let crowded = Crowded::new(behind::<Postgres>(door.clone())).await;
     crowded.deliver(ids(9), &door).await;
+    crowded.all_are_idle().await;
     crowded.released();
     let first = std::iter::once("evt_first".to_owned());
     let answers = crowded.deliver(first.chain(ids(9)), &door).await;
     assert_eq!(answers, [StatusCode::OK; 10]);
     assert_eq!(crowded.endpoint.processed().await, (10, 10));
     crowded.endpoint.layer.drain().await;
-    assert!(crowded.released() <= 4);
+    crowded.all_are_idle().await;
+    assert!(crowded.released() <= 4, "one of them is the count above");
     assert_eq!(crowded.open_transactions().await, 0);
 }
 
@@ -244,6 +250,44 @@ async fn a_worker_that_prepares_takes_all_places_of_its_pool_and_goes_on() {
         .await;
     worker.stop().await;
     assert_eq!(stored.count("stripe_inbox").await, 0);
+}
+
+/// Two endpoints of one service share its places; here there is one.
+#[tokio::test]
+async fn a_workers_backlog_lets_whoever_waits_for_its_place_go_first() {
+    let (fresh, _) = open::<Postgres>().await;
+    let pool = Postgres::connect(&fresh.url, 2).await;
+    let direct = Postgres::connect(&fresh.url, 1).await;
+    let busy = Stored::<Postgres>::on(Arc::new(fresh), pool, |inbox| inbox);
+    let other = busy.clones(|inbox| inbox.endpoint("other"));
+    for id in ids(5) {
+        assert_eq!(busy.deliver(&id).await, StatusCode::OK);
+    }
+    let (door, order) = (Door::closed(), Arc::new(Mutex::new(Vec::new())));
+    let handler = {
+        let (door, order) = (door.clone(), Arc::clone(&order));
+        move |tx: Tx| {
+            let (door, order) = (door.clone(), Arc::clone(&order));
+            async move {
+                order.lock().unwrap().push(tx.event().id().to_owned());
+                door.pass().await;
+                work(tx).await
+            }
+        }
+    };
+    let busy_worker = busy.beside(service(handler.clone())).start();
+    door.wait_for_arrival().await;
+    assert_eq!(other.deliver("evt_other").await, StatusCode::OK);
+    let other_worker = other.beside(service(handler)).start();
+    let leased = "stripe_inbox where in_attempt and endpoint = 'other'";
+    busy.until(async || Postgres::count(&direct, leased).await == 1)
+        .await;
+    door.open(6);
+    busy.until(async || Postgres::count(&direct, "work").await == 6)
+        .await;
+    busy_worker.stop().await;
+    other_worker.stop().await;
+    assert_eq!(order.lock().unwrap()[1], "evt_other");
 }
 
 #[tokio::test]

@@ -147,12 +147,14 @@ fn is_in_memory(url: &str, options: &SqliteConnectOptions) -> bool {
 }
 
 /// Nothing was done, and this is why. The text is the error's own, not that of its cause.
-pub(crate) fn undone(error: &OperationError) -> Failure {
-    match error {
-        OperationError::Database(_) => Failure::impossible(error.to_string()),
-        OperationError::NotMigrated => Failure::impossible(
-            "the database has not this version's tables: `stripe-webhook migrate` makes them",
-        ),
-        _ => Failure::no(error.to_string()),
+impl From<OperationError> for Failure {
+    fn from(error: OperationError) -> Self {
+        match error {
+            OperationError::Database(_) => Self::impossible(error.to_string()),
+            OperationError::NotMigrated => Self::impossible(
+                "the database has not this version's tables: `stripe-webhook migrate` makes them",
+            ),
+            _ => Self::no(error.to_string()),
+        }
     }
 }

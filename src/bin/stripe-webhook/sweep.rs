@@ -12,7 +12,7 @@ use serde_json::json;
 use sqlx::Pool;
 
 use crate::{
-    database::{Database, DatabaseArgs, undone},
+    database::{Database, DatabaseArgs},
     failure::Failure,
     output::{Report, fields},
 };
@@ -57,7 +57,7 @@ async fn on<DB: Ledger>(pool: Pool<DB>, args: &SweepArgs) -> Result<Report, Fail
         .delivery_age_max(args.delivery_age.unwrap_or(DELIVERY_AGE_MAX_DEFAULT));
     let swept = retention.sweep().await;
     pool.close().await;
-    let swept = swept.map_err(|error| undone(&error))?;
+    let swept = swept?;
     let mut text = fields([
         ("events", swept.events.to_string()),
         ("objects", swept.objects.to_string()),

@@ -89,7 +89,7 @@ pub trait InboxBackend: Backend {
     ) -> impl Future<Output = Result<bool, LedgerError>> + Send;
 
     /// Has the ledger's row of an event that is held stand for good, as one of now.
-    fn give_up(
+    fn discard_held(
         on: On<'_, Self>,
         event_id: &str,
         endpoint: &str,
@@ -538,7 +538,7 @@ macro_rules! inbox_statements {
             Ok(released.await.map_err(of_statement)?.rows_affected() > 0)
         }
 
-        async fn give_up(
+        async fn discard_held(
             on: On<'_, Self>,
             event_id: &str,
             endpoint: &str,

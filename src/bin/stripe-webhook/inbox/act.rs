@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{entry, filter::FilterArgs};
-use crate::{database::undone, failure::Failure, output::Report};
+use crate::{failure::Failure, output::Report};
 
 /// Makes entries due at once: one that is dead or waits for its next attempt, or all that are dead
 #[derive(Args)]
@@ -98,7 +98,7 @@ pub(crate) async fn retry<DB: Ledger>(
                 true => inbox.retry_many_dry_run(&filter).await,
                 false => inbox.retry_many(&filter, &by).await,
             };
-            retried.map_err(|error| undone(&error))?
+            retried?
         }
     };
     let is_partial = retried.len() >= usize::try_from(PAGE_MAX).unwrap_or(usize::MAX);
@@ -114,15 +114,15 @@ async fn retry_one<DB: Ledger>(
 ) -> Result<StoredEntry, Failure> {
     let endpoint = args.filter.endpoint.as_deref().unwrap_or(ENDPOINT_DEFAULT);
     let entry = inbox.show(event_id, endpoint).await;
-    let entry = entry.map_err(|error| undone(&error))?;
+    let entry = entry?;
     let can_be = [EntryState::Dead, EntryState::Pending];
     let entry = entry.filter(|entry| can_be.contains(&entry.state));
-    let entry = entry.ok_or_else(|| undone(&OperationError::NotFound))?;
+    let entry = entry.ok_or(OperationError::NotFound)?;
     if !args.dry_run {
         let retried = inbox.retry(event_id, endpoint, by).await;
-        retried.map_err(|error| undone(&error))?;
+        retried?;
     } else if entry.payload_bytes.is_none() {
-        return Err(undone(&OperationError::PayloadGone));
+        return Err(OperationError::PayloadGone.into());
     }
     Ok(entry)
 }
@@ -153,28 +153,24 @@ pub(crate) async fn release<DB: Ledger>(
     inbox: &InboxOperations<DB>,
     args: &ReleaseArgs,
 ) -> Result<Report, Failure> {
-    let OneArgs {
-        event_id,
-        endpoint,
-        by,
-    } = &args.one;
-    let released = inbox.release(event_id, endpoint, &by.operator()?).await;
-    released.map_err(|error| undone(&error))?;
-    Ok(args.one.report("released"))
+    let one = &args.one;
+    let operator = one.by.operator()?;
+    inbox
+        .release(&one.event_id, &one.endpoint, &operator)
+        .await?;
+    Ok(one.report("released"))
 }
 
 pub(crate) async fn discard<DB: Ledger>(
     inbox: &InboxOperations<DB>,
     args: &DiscardArgs,
 ) -> Result<Report, Failure> {
-    let OneArgs {
-        event_id,
-        endpoint,
-        by,
-    } = &args.one;
-    let discarded = inbox.discard(event_id, endpoint, &by.operator()?).await;
-    discarded.map_err(|error| undone(&error))?;
-    Ok(args.one.report("discarded"))
+    let one = &args.one;
+    let operator = one.by.operator()?;
+    inbox
+        .discard(&one.event_id, &one.endpoint, &operator)
+        .await?;
+    Ok(one.report("discarded"))
 }
 
 impl OneArgs {

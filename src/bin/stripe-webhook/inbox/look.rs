@@ -14,7 +14,6 @@ use super::{
     filter::{FilterArgs, states},
 };
 use crate::{
-    database::undone,
     failure::Failure,
     output::{Report, fields},
 };
@@ -65,7 +64,7 @@ pub(crate) struct ShowArgs {
 }
 
 pub(crate) async fn status<DB: Ledger>(inbox: &InboxOperations<DB>) -> Result<Report, Failure> {
-    let counts = inbox.counts().await.map_err(|error| undone(&error))?;
+    let counts = inbox.counts().await?;
     let oldest_due = counts.oldest_due.map(|age| age.as_secs());
     let age = oldest_due.map(|seconds| format!("{seconds} s"));
     let text = fields([
@@ -102,7 +101,7 @@ pub(crate) async fn list<DB: Ledger>(
     let is_complete = loop {
         let page = filter.clone().page(args.limit.min(PAGE_MAX));
         let page = inbox.list(&page, start.as_ref()).await;
-        let page = page.map_err(|error| undone(&error))?;
+        let page = page?;
         entries.extend(page.entries);
         start = page.next;
         if start.is_none() || entries.len() >= limit {
@@ -133,7 +132,7 @@ pub(crate) async fn payload<DB: Ledger>(
 ) -> Result<Bytes, Failure> {
     one(inbox, args).await?;
     let payload = inbox.payload(&args.event_id, &args.endpoint).await;
-    let payload = payload.map_err(|error| undone(&error))?;
+    let payload = payload?;
     payload.ok_or_else(|| Failure::no("the entry's payload was scrubbed"))
 }
 
@@ -142,6 +141,6 @@ async fn one<DB: Ledger>(
     args: &ShowArgs,
 ) -> Result<StoredEntry, Failure> {
     let entry = inbox.show(&args.event_id, &args.endpoint).await;
-    let entry = entry.map_err(|error| undone(&error))?;
+    let entry = entry?;
     entry.ok_or_else(|| Failure::no("no entry has this id at this endpoint"))
 }

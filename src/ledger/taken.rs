@@ -12,21 +12,21 @@ use super::{Ledger, LedgerAccess, On};
 
 /// After so many transactions a connection goes through the pool, however many wait: its lifetime and the
 /// service's own hooks count there. Behind PgBouncer it lets go of its server then.
-const HANDED_ON_MAX: u32 = 10;
+const HANDED_ON_MAX: usize = 10;
 
 /// A connection of the pool while statements of ours run on it.
 ///
 /// Dropped while its state is not known, it is closed, which makes the database roll back. It does not
 /// go back to the pool: a cancelled `begin` may have left it inside a transaction, and sqlx cannot use one
 /// to SQLite again on which a COMMIT has failed.
-pub(super) struct Held<DB: Ledger> {
-    /// Held alone: the mutex is there for whoever closes it when this is gone.
+pub(super) struct Taken<DB: Ledger> {
+    /// Taken alone: the mutex is there for whoever closes it when this is gone.
     connection: OwnedMutexGuard<PoolConnection<DB>>,
     pub(super) access: LedgerAccess<DB>,
     pub(super) state: State,
     /// By what the claim's transaction is known again, once there is a claim.
     pub(super) seal: Option<DB::Seal>,
-    handed_on: u32,
+    handed_on: usize,
     /// Given back with the connection, however late that is.
     place: Option<Arc<OwnedSemaphorePermit>>,
 }
@@ -42,7 +42,7 @@ pub(super) enum State {
     InUse,
 }
 
-impl<DB: Ledger> Held<DB> {
+impl<DB: Ledger> Taken<DB> {
     pub(super) async fn new(
         connection: PoolConnection<DB>,
         access: &LedgerAccess<DB>,
@@ -60,10 +60,10 @@ impl<DB: Ledger> Held<DB> {
 
     /// One that somebody else has handed on.
     pub(super) fn taken_over(self, access: &LedgerAccess<DB>, place: OwnedSemaphorePermit) -> Self {
-        let mut held = self;
-        held.access = access.clone();
-        held.place = Some(Arc::new(place));
-        held
+        let mut taken = self;
+        taken.access = access.clone();
+        taken.place = Some(Arc::new(place));
+        taken
     }
 
     pub(super) fn on(&mut self) -> On<'_, DB> {
@@ -87,7 +87,9 @@ impl<DB: Ledger> Held<DB> {
     /// Whether it may go on without the pool: nobody waits there, to whom a turn is promised. Never on
     /// SQLite, where other processes want the write lock too.
     pub(super) fn may_be_handed_on(&self) -> bool {
-        !DB::HAS_ONE_WRITER && self.handed_on < HANDED_ON_MAX && self.access.has_connections_left()
+        !DB::HAS_ONE_WRITER
+            && self.handed_on + 1 < HANDED_ON_MAX
+            && self.access.has_connections_left()
     }
 
     pub(super) fn begun_again(&mut self) {
@@ -109,7 +111,7 @@ impl<DB: Ledger> Held<DB> {
     }
 }
 
-impl<DB: Ledger> Drop for Held<DB> {
+impl<DB: Ledger> Drop for Taken<DB> {
     fn drop(&mut self) {
         match self.state {
             State::Idle => {}
@@ -120,7 +122,7 @@ impl<DB: Ledger> Drop for Held<DB> {
     }
 }
 
-impl<DB: Ledger> Held<DB> {
+impl<DB: Ledger> Taken<DB> {
     /// Closes it, once the server is done with it.
     ///
     /// A statement may still be executed. Until it is not, its place is not free and the pool opens no
