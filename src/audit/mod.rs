@@ -36,6 +36,8 @@
 //! |---|---|
 //! | `processed` | the handler has answered with 2xx, and its transaction is committed |
 //! | `handler_failed` | it has answered with anything else, which is rolled back |
+//! | `prepare_ignored`, `prepare_failed` | the step before the transaction has answered, with 2xx or anything else |
+//! | `delayed` | the handler wants it later |
 //! | `stored` | the inbox has it |
 //! | `succeeded` | without the layer: a handler has answered a genuine delivery with 2xx |
 //! | `failed` | likewise with anything else, or a layer in between has answered |
