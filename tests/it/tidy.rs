@@ -219,6 +219,7 @@ fn the_bounds_of_a_delivery_are_those_of_the_code() {
         "STATEMENT_TIME_MAX",
         private_seconds("transaction.rs", "STATEMENT_TIME_MAX"),
     );
+    bound("HANDED_ON_MAX", private("ledger/taken.rs", "HANDED_ON_MAX"));
     bound(
         "SERVER_TIME_MARGIN",
         private_seconds("postgres.rs", "SERVER_TIME_MARGIN"),
