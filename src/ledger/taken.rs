@@ -20,7 +20,7 @@ const HANDED_ON_MAX: usize = 10;
 /// go back to the pool: a cancelled `begin` may have left it inside a transaction, and sqlx cannot use one
 /// to SQLite again on which a COMMIT has failed.
 pub(super) struct Taken<DB: Ledger> {
-    /// Taken alone: the mutex is there for whoever closes it when this is gone.
+    /// Locked by us alone: the mutex is there for whoever closes it when this is gone.
     connection: OwnedMutexGuard<PoolConnection<DB>>,
     pub(super) access: LedgerAccess<DB>,
     pub(super) state: State,
